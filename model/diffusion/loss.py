@@ -1,0 +1,36 @@
+"""The multi-scale denoising loss: every branch is held to its own, reduced target.
+
+The target of a branch is the sum over each K x K cell divided by K, so that reduced noise keeps
+unit variance (the paper's text says average pooling; the authors' code does this). Branches count
+1 / K^2: 1/4 and 1 for two of them.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def reduce_to(x: Tensor, side: int) -> Tensor:
+    """Bring x (B, C, S, S) to (B, C, side, side) by cell sums over K, K = S / side."""
+    ratio = x.shape[-1] // side
+    return F.avg_pool2d(x, ratio) * ratio
+
+
+def multiscale_loss(predictions: Sequence[Tensor], target: Tensor) -> Tensor:
+    """Weighted squared error over all branches.
+
+    Args:
+        predictions: one (B, C, side, side) a branch, low to high resolution.
+        target: (B, C, S, S) at full resolution.
+
+    Returns:
+        (B,) loss per sample, sum over branches of mean square / K^2.
+    """
+    terms = []
+    for prediction in predictions:
+        side = prediction.shape[-1]
+        error = (prediction - reduce_to(target, side)).square().mean((1, 2, 3))
+        terms.append(error * (side / target.shape[-1]) ** 2)
+    return torch.stack(terms).sum(0)

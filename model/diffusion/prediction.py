@@ -1,0 +1,30 @@
+"""What a network predicts, converted: noise eps, velocity v, data x_0.
+
+With x = alpha x_0 + sigma eps and alpha^2 + sigma^2 = 1, v = alpha eps - sigma x_0 (Salimans &
+Ho 2022, arXiv:2202.00512). Arrays are (B, ...), `alpha` and `sigma` are (B,), rounded to the dtype
+of `x`, which is that of the result. Nothing branches on a value.
+"""
+
+from torch import Tensor
+
+from model.diffusion.broadcast import per_sample
+
+
+def data_from_noise(x: Tensor, noise: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+    """Return x_0 = (x - sigma eps) / alpha; alpha must not be 0."""
+    return (x - per_sample(sigma, x) * noise) / per_sample(alpha, x)
+
+
+def noise_from_velocity(x: Tensor, velocity: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+    """Return eps = sigma x + alpha v."""
+    return per_sample(sigma, x) * x + per_sample(alpha, x) * velocity
+
+
+def velocity_from_noise(x: Tensor, noise: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+    """Return v = (eps - sigma x) / alpha; alpha must not be 0."""
+    return (noise - per_sample(sigma, x) * x) / per_sample(alpha, x)
+
+
+def static_threshold(data: Tensor) -> Tensor:
+    """Clamp a data prediction to [-1, 1], the range of pixels (Imagen, arXiv:2205.11487, 2.3)."""
+    return data.clamp(-1, 1)
