@@ -1,0 +1,234 @@
+"""How an evaluation goes: train judges, draw samples, measure both them and real images."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from model.bundle import Bundle
+from model.data.sheets import load_emoji
+from model.evaluation.augmentation import augment
+from model.evaluation.classifier import (
+    Classifier,
+    judge,
+    train_classifier,
+    weights_sha256,
+)
+from model.evaluation.measures import (
+    Accuracy,
+    accuracy,
+    frechet_distance,
+    hits,
+    mean_by_class,
+    nearest_rmse,
+    summary,
+)
+from model.evaluation.provenance import EvaluationImpossible
+from model.evaluation.report import (
+    ClassResult,
+    Comparison,
+    EvaluationSpec,
+    Fold,
+    Frechet,
+    Measures,
+    Nearest,
+)
+from model.sampling.images import ImageRequest, generate
+from model.specs import EmojiData
+from model.training.data import generator_for, to_unit
+
+REAL_DRAWS = 8  # augmentations of each real image
+SPLITS = 20  # random halves of the real images
+BATCH = 8  # samples computed together
+_UNSEEN, _HALVES = 2, 3  # streams of the judge's seed; its training uses 0 and 1
+
+Progress = Callable[[str, int, int], None]
+"""Called with (what is done, how much of it, how much there is)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pictures:
+    """Images (N, 3, S, S) in [-1, 1] with their classes (N,)."""
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def where(self, chosen: Tensor) -> "Pictures":
+        """Those for which `chosen` (N,) is true."""
+        return Pictures(self.images[chosen], self.labels[chosen])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RealPictures:
+    """The images a bundle was trained on; every class has one in each style."""
+
+    pictures: Pictures
+    classes: tuple[str, ...]
+    styles: tuple[str, ...]
+    """(N,)"""
+
+    @property
+    def style_names(self) -> tuple[str, ...]:
+        """Every style once."""
+        return tuple(dict.fromkeys(self.styles))
+
+    def split(self, style: str) -> tuple[Pictures, Pictures]:
+        """Images of a style, and those of all others."""
+        chosen = torch.tensor([s == style for s in self.styles])
+        return self.pictures.where(chosen), self.pictures.where(~chosen)
+
+
+def load_training_images(data: EmojiData, folder: Path) -> RealPictures:
+    """Read the images that a bundle was trained on.
+
+    Raises:
+        EvaluationImpossible: there are too few to compare.
+        DataError: the folder lacks them.
+    """
+    emoji = load_emoji(folder, concepts=data.concepts, size=data.size)
+    if len(set(emoji.styles)) < 2 or len(emoji.classes) < 2:
+        msg = (
+            f"{folder} has {len(set(emoji.styles))} style(s) of {len(emoji.classes)} class(es); "
+            f"allowed: at least 2 of both, for real images are compared across styles"
+        )
+        raise EvaluationImpossible(msg)
+    pictures = Pictures(to_unit(emoji.images), torch.from_numpy(emoji.labels))
+    return RealPictures(pictures, emoji.classes, emoji.styles)
+
+
+def evaluate(
+    bundle: Bundle, real: RealPictures, spec: EvaluationSpec, progress: Progress
+) -> Measures:
+    """Measure a bundle against its training images.
+
+    Equal arguments give equal results on one machine with one number of threads.
+    """
+    samples = _draw(bundle, spec, progress)
+    classifier = _train(real.pictures, real, spec, progress, "judge of all styles")
+    unseen = generator_for(spec.classifier.seed, _UNSEEN)
+    augmented = Pictures(
+        augment(real.pictures.images.repeat(REAL_DRAWS, 1, 1, 1), unseen),
+        real.pictures.labels.repeat(REAL_DRAWS),
+    )
+    folds = tuple(_fold(style, real, samples, spec, progress) for style in real.style_names)
+    judged, judged_real = judge(classifier, samples.images), judge(classifier, augmented.images)
+    plain = judge(classifier, real.pictures.images)
+    return Measures(
+        samples=len(samples),
+        real_images=len(real.pictures),
+        styles=real.style_names,
+        accuracy=_comparison(
+            accuracy(judged.logits, samples.labels), accuracy(judged_real.logits, augmented.labels)
+        ),
+        held_out_style=_comparison(
+            _mean([fold.samples for fold in folds]), _mean([fold.real for fold in folds])
+        ),
+        folds=folds,
+        nearest_rmse=_nearest(samples, real),
+        small_feature_frechet=_frechet(judged.embedding, plain.embedding, spec.classifier.seed),
+        classes=_by_class(judged.logits, samples.labels, real.classes),
+        judge_sha256=weights_sha256(classifier),
+        judge_parameters=sum(p.numel() for p in classifier.parameters()),
+    )
+
+
+def _draw(bundle: Bundle, spec: EvaluationSpec, progress: Progress) -> Pictures:
+    """Equally many samples of each class."""
+    requests = [
+        ImageRequest(
+            label=label,
+            seed=spec.seed + k,
+            steps=spec.sampling.steps,
+            sampler=spec.sampling.sampler,
+            guidance=spec.sampling.guidance,
+        )
+        for label in range(bundle.manifest.network.classes)
+        for k in range(spec.samples_per_class)
+    ]
+    images = []
+    for image in generate(bundle, requests, batch=BATCH):
+        images.append(image)
+        progress("samples", len(images), len(requests))
+    return Pictures(to_unit(np.stack(images)), torch.tensor([r.label for r in requests]))
+
+
+def _train(
+    pictures: Pictures,
+    real: RealPictures,
+    spec: EvaluationSpec,
+    progress: Progress,
+    name: str,
+) -> Classifier:
+    return train_classifier(
+        pictures.images,
+        pictures.labels,
+        classes=len(real.classes),
+        spec=spec.classifier,
+        on_step=lambda step: progress(name, step, spec.classifier.steps),
+    )
+
+
+def _fold(
+    style: str, real: RealPictures, samples: Pictures, spec: EvaluationSpec, progress: Progress
+) -> Fold:
+    held_out, others = real.split(style)
+    classifier = _train(others, real, spec, progress, f"judge without {style}")
+    return Fold(
+        held_out=style,
+        samples=accuracy(judge(classifier, samples.images).logits, samples.labels),
+        real=accuracy(judge(classifier, held_out.images).logits, held_out.labels),
+        judge_sha256=weights_sha256(classifier),
+    )
+
+
+def _nearest(samples: Pictures, real: RealPictures) -> Nearest:
+    across = [
+        nearest_rmse(own.images, others.images) for own, others in map(real.split, real.style_names)
+    ]
+    return Nearest(
+        samples=summary(nearest_rmse(samples.images, real.pictures.images)),
+        real=summary(torch.cat(across)),
+    )
+
+
+def _frechet(samples: Tensor, real: Tensor, seed: int) -> Frechet:
+    """Compare features (N, 64) in subsets of one size, for the distance depends on it."""
+    count = min(len(real) // 2, len(samples))
+    to_samples, to_real = [], []
+    for split in range(SPLITS):
+        generator = generator_for(seed, _HALVES, split)
+        order = torch.randperm(len(real), generator=generator)
+        chosen = torch.randperm(len(samples), generator=generator)[:count]
+        half, other = real[order[:count]], real[order[count : 2 * count]]
+        to_samples.append(frechet_distance(samples[chosen], half))
+        to_real.append(frechet_distance(other, half))
+    return Frechet(samples=fmean(to_samples), real=fmean(to_real), images=count, splits=SPLITS)
+
+
+def _by_class(logits: Tensor, labels: Tensor, classes: Sequence[str]) -> tuple[ClassResult, ...]:
+    """Results of each class, worst first."""
+    probability = logits.softmax(dim=1).gather(1, labels[:, None]).squeeze(1)
+    found = zip(
+        classes,
+        mean_by_class(hits(logits, labels, 1), labels, len(classes)).tolist(),
+        mean_by_class(probability, labels, len(classes)).tolist(),
+        strict=True,
+    )
+    results = [ClassResult(name=n, top1=top1, probability=p) for n, top1, p in found]
+    return tuple(sorted(results, key=lambda result: (result.top1, result.probability)))
+
+
+def _comparison(samples: Accuracy, real: Accuracy) -> Comparison:
+    ratio = samples.top1 / real.top1 if real.top1 else None
+    return Comparison(samples=samples, real=real, ratio_top1=ratio)
+
+
+def _mean(accuracies: Sequence[Accuracy]) -> Accuracy:
+    return Accuracy(top1=fmean(a.top1 for a in accuracies), top5=fmean(a.top5 for a in accuracies))

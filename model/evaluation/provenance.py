@@ -1,0 +1,40 @@
+"""What a bundle tells of its own making, as far as an evaluation needs it."""
+
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from model.bundle import Manifest
+from model.specs import EmojiData, TrainingSpec
+
+
+class EvaluationImpossible(ValueError):
+    """The bundle or the data do not allow what is measured; the message says what they lack."""
+
+
+class Provenance(BaseModel):
+    """The part of `Manifest.provenance` that dimr-train always writes."""
+
+    model_config = ConfigDict(frozen=True)
+
+    data: EmojiData
+    training: TrainingSpec
+    steps: int
+    images_seen: int
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> Self:
+        """Read the provenance of a bundle.
+
+        Raises:
+            EvaluationImpossible: it lacks something; names the field.
+        """
+        try:
+            return cls.model_validate(dict(manifest.provenance))
+        except ValidationError as error:
+            field = ".".join(("provenance", *map(str, error.errors()[0]["loc"])))
+            msg = (
+                f"{field} of bundle {manifest.id} is missing or malformed; "
+                f"allowed: a bundle that dimr-train wrote"
+            )
+            raise EvaluationImpossible(msg) from error

@@ -1,0 +1,47 @@
+"""The classes of a bundle by the names that people type and that files get."""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from difflib import get_close_matches
+
+from model.bundle import Label
+
+
+class ClassUnknown(ValueError):
+    """No class has this name; the message suggests the nearest ones."""
+
+
+def find_class(labels: Sequence[Label], wanted: str) -> int:
+    """Index of the class of this name or alias, ignoring case and outer or doubled blanks.
+
+    Where several share it, a name goes before an alias and a lower index before a higher one.
+
+    Raises:
+        ClassUnknown: there is none.
+    """
+    named = [(label.name, index) for index, label in enumerate(labels)]
+    named += [(alias, index) for index, label in enumerate(labels) for alias in label.aliases]
+    indices = {_folded(name): index for name, index in reversed(named)}
+    found = indices.get(_folded(wanted))
+    if found is None:
+        near = get_close_matches(_folded(wanted), indices, n=3, cutoff=0.5)
+        hint = f"nearest: {', '.join(near)}; " if near else ""
+        msg = f"got {wanted!r}; allowed: one of {len(labels)} classes ({hint}--list shows all)"
+        raise ClassUnknown(msg)
+    return found
+
+
+def file_stems(labels: Sequence[Label]) -> tuple[str, ...]:
+    """A part of a file name for each class; those of one name get their index: "crane-134"."""
+    stems = [
+        re.sub(r"[^\w.]+", "-", _folded(label.name)).strip("-.") or "class" for label in labels
+    ]
+    shared = Counter(stems)
+    return tuple(
+        f"{stem}-{index}" if shared[stem] > 1 else stem for index, stem in enumerate(stems)
+    )
+
+
+def _folded(name: str) -> str:
+    return " ".join(name.casefold().split())
