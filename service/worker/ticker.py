@@ -1,0 +1,204 @@
+"""The engine thread: it alone steps the engines, and it never waits for Redis or an encoder.
+
+Work comes in through a queue, finished images and faults go out through callbacks that must not
+block. Each model has a lane (engine and scheduler); lanes with work tick in turn.
+"""
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.engine import Engine
+from service.metrics import Metrics
+from service.queue.jobs import PRIORITIES, ImageRequest, Job
+from service.worker.scheduler import Item, Scheduler
+
+logger = logging.getLogger(__name__)
+
+RATE_MEMORY = 0.9  # weight of the past in the running average of sample-steps per second
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedImage:
+    """Image `index` of a job, uint8 (H, W, 3)."""
+
+    job_id: str
+    index: int
+    pixels: NDArray[np.uint8]
+
+
+@dataclass(slots=True)
+class Owed:
+    """A job and how many of its images are not finished yet."""
+
+    request: ImageRequest
+    images: int
+
+
+@dataclass(slots=True)
+class Lane:
+    """One model: its engine, its policy, and the jobs whose images it still owes."""
+
+    engine: Engine
+    scheduler: Scheduler
+    rows_per_s: float
+    owed: dict[str, Owed] = field(default_factory=dict)
+
+
+class Ticker:
+    """Runs all lanes on one thread until told to stop.
+
+    Invariant: between ticks every slot of an engine is free or holds exactly the image that the
+    lane's scheduler says.
+    """
+
+    def __init__(
+        self,
+        engines: Mapping[str, Engine],
+        metrics: Metrics,
+        *,
+        on_image: Callable[[FinishedImage], object],
+        on_call: Callable[[str], object],
+        on_fault: Callable[[BaseException], object],
+    ) -> None:
+        """Prepare without starting.
+
+        Args:
+            engines: by model id.
+            metrics: tick and stage histograms.
+            on_image: called on the engine thread for each finished image.
+            on_call: called on the engine thread with a job id after each network call of it.
+            on_fault: called on the engine thread, once, when an engine raised; the thread ends.
+        """
+        self._lanes = {
+            model: Lane(engine, Scheduler(engine.capacity, 2 * engine.capacity), engine.rows_per_s)
+            for model, engine in engines.items()
+        }
+        self._metrics = metrics
+        self._on_image = on_image
+        self._on_call = on_call
+        self._on_fault = on_fault
+        self._orders: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="ticker", daemon=True)
+
+    def start(self) -> None:
+        """Start the engine thread."""
+        self._thread.start()
+
+    def submit(self, job: Job, plan: Sequence[int]) -> None:
+        """Let the images of a job wait for slots; returns at once.
+
+        Args:
+            job: what was claimed.
+            plan: network rows of each call of one image, from `Engine.plan`.
+        """
+        self._orders.put(lambda: self._submit(job, plan))
+
+    def withdraw(self, model: str, job_id: str) -> None:
+        """Drop a job's images before the next tick; unknown jobs are ignored."""
+        self._orders.put(lambda: self._withdraw(model, job_id))
+
+    def stop(self) -> None:
+        """End the thread after the tick in progress and wait for it."""
+        self._orders.put(None)
+        if self._thread.is_alive() and threading.current_thread() is not self._thread:
+            self._thread.join()
+
+    def rates(self) -> dict[str, float]:
+        """Sample-steps (network rows) per second of each model, by its recent ticks."""
+        return {model: lane.rows_per_s for model, lane in self._lanes.items()}
+
+    def _run(self) -> None:
+        try:
+            while self._obey():
+                for model, lane in self._lanes.items():
+                    if not lane.scheduler.idle:
+                        self._tick(model, lane)
+        except Exception as error:  # the one place that must outlive any engine: report, then end
+            logger.exception("engine fault")
+            self._on_fault(error)
+
+    def _obey(self) -> bool:
+        """Carry out all orders; blocks while there is nothing to tick; False at the end."""
+        while True:
+            idle = all(lane.scheduler.idle for lane in self._lanes.values())
+            try:
+                order = self._orders.get(block=idle)
+            except queue.Empty:
+                return True
+            if order is None:
+                return False
+            order()
+
+    def _submit(self, job: Job, plan: Sequence[int]) -> None:
+        lane = self._lanes[job.request.model]
+        lane.owed[job.id] = Owed(job.request, job.request.n)
+        for index in range(job.request.n):
+            item = Item(
+                job.id,
+                index,
+                plan,
+                arrived=job.created_at,
+                priority=PRIORITIES.index(job.priority),
+                tenant=job.tenant,
+                deadline=job.deadline_at,
+            )
+            lane.scheduler.submit(item)
+
+    def _withdraw(self, model: str, job_id: str) -> None:
+        lane = self._lanes[model]
+        lane.owed.pop(job_id, None)
+        for slot in lane.scheduler.withdraw(job_id):
+            lane.engine.release(slot)
+            self._metrics.images_wasted.labels(model, "withdrawn").inc()
+
+    def _tick(self, model: str, lane: Lane) -> None:
+        """Admit, make one network call for the selected slots, hand out what has finished."""
+        metrics, scheduler = self._metrics, lane.scheduler
+        for slot, item in scheduler.admit(time.time()):
+            request = lane.owed[item.job_id].request
+            with metrics.stage_seconds.labels(model, "admit").time():
+                lane.engine.admit(
+                    slot,
+                    label=request.label,
+                    seed=request.seed + item.index,
+                    steps=request.steps,
+                    sampler=request.sampler,
+                    guidance=request.guidance,
+                )
+        slots = scheduler.select()
+        running = scheduler.running
+        rows = sum(running[slot].next_rows for slot in slots)
+        began = time.perf_counter()
+        finished = lane.engine.step(slots)
+        seconds = time.perf_counter() - began
+        scheduler.advance(slots)
+        self._account(model, lane, slots=len(slots), rows=rows, seconds=seconds)
+        for slot in slots:
+            self._on_call(running[slot].job_id)
+        for slot in finished:
+            with metrics.stage_seconds.labels(model, "decode").time():
+                pixels = lane.engine.take(slot)
+            item = scheduler.retire(slot)
+            owed = lane.owed[item.job_id]
+            owed.images -= 1
+            if owed.images == 0:
+                del lane.owed[item.job_id]
+            self._on_image(FinishedImage(item.job_id, item.index, pixels))
+
+    def _account(self, model: str, lane: Lane, *, slots: int, rows: int, seconds: float) -> None:
+        metrics = self._metrics
+        bucket = str(1 << (rows - 1).bit_length())  # next power of two
+        metrics.tick_seconds.labels(model, bucket).observe(seconds)
+        metrics.stage_seconds.labels(model, "denoise").observe(seconds)
+        metrics.tick_batch_size.labels(model).observe(slots)
+        metrics.tick_rows.labels(model).observe(rows)
+        metrics.sample_steps.labels(model).inc(rows)
+        rate = rows / seconds
+        lane.rows_per_s = RATE_MEMORY * lane.rows_per_s + (1 - RATE_MEMORY) * rate

@@ -1,0 +1,97 @@
+"""The whole service as a user starts it: `dimr-serve` with the bundle that ships."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+
+import httpx
+import pytest
+
+STARTUP_S = 90.0
+
+
+class Service:
+    """A running `dimr-serve`, its address and its processes."""
+
+    def __init__(self, process, url, log):
+        self.process = process
+        self.url = url
+        self._log = log
+
+    @property
+    def log(self):
+        return self._log.read_text()
+
+    def children(self, module):
+        """Process ids of the children that run a module, e.g. "service.worker"."""
+        listing = subprocess.run(
+            ["ps", "-o", "pid=,args=", "--ppid", str(self.process.pid)],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        return [int(line.split()[0]) for line in listing.splitlines() if module in line]
+
+    def stop(self, number=signal.SIGTERM, timeout_s=60):
+        self.process.send_signal(number)
+        return self.process.wait(timeout_s)
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextmanager
+def running(folder, **settings):
+    """Start `dimr-serve` on a free port and wait until it is ready."""
+    port = free_port()
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("DIMR_")}
+    environment |= {"DIMR_PORT": str(port), "DIMR_DATA_DIR": str(folder / "data"), **settings}
+    log = folder / f"serve-{port}.log"
+    with log.open("wb") as sink:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "service"], env=environment, stdout=sink, stderr=sink
+        )
+    service = Service(process, f"http://127.0.0.1:{port}", log)
+    try:
+        wait_until_ready(service)
+        yield service
+    finally:
+        if process.poll() is None:
+            service.stop()
+
+
+def wait_until_ready(service):
+    deadline = time.monotonic() + STARTUP_S
+    while time.monotonic() < deadline:
+        assert service.process.poll() is None, service.log
+        try:
+            if httpx.get(f"{service.url}/health/ready", timeout=5).status_code == 200:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.2)
+    pytest.fail(f"not ready within {STARTUP_S} s:\n{service.log}")
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory):
+    """One service for all tests that leave it as it was."""
+    with running(tmp_path_factory.mktemp("service")) as started:
+        yield started
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Start services of one's own over one data folder: `with start() as service`."""
+
+    def run(**settings):
+        return running(tmp_path, **settings)
+
+    return run

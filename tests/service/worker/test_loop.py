@@ -1,0 +1,231 @@
+"""The worker against a real Redis: nothing is lost, doubled or left behind."""
+
+import asyncio
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from service.errors import EngineFault
+from service.queue.jobs import JobStatus
+from service.queue.leases import Leases
+
+pytestmark = pytest.mark.redis
+
+
+async def outcome(jobs, job, timeout_s=10.0):
+    return await jobs.wait(job.id, timeout_s)
+
+
+async def leaves(jobs, job, status):
+    """Wait until a job is no longer in a state."""
+    for _ in range(1000):
+        if (await jobs.get(job.id)).status is not status:
+            return
+        await asyncio.sleep(0.01)
+    pytest.fail(f"job {job.id} is still {status}")
+
+
+async def called(engine, times=1):
+    """Wait until the engine has made so many more calls."""
+    for _ in range(times):
+        assert await asyncio.to_thread(engine.called.acquire, timeout=10)
+
+
+async def test_unlike_jobs_run_together_and_every_image_is_its_own(
+    jobs, working, fake_engine, make_request
+):
+    engine = fake_engine(capacity=4)
+    engine.gate.clear()
+    requests = [
+        make_request(steps=2, seed=10),
+        make_request(steps=9, seed=20, n=2, guidance=3.0),
+        make_request(steps=5, seed=30, n=3),
+    ]
+    submitted = [await jobs.enqueue(r, cost=1) for r in requests]
+    async with working(engine):
+        for job in submitted:
+            await leaves(jobs, job, JobStatus.QUEUED)
+        engine.gate.set()
+        for job, wanted in zip(submitted, requests, strict=True):
+            done = await outcome(jobs, job)
+            assert (done.status, done.images_done) == (JobStatus.SUCCEEDED, wanted.n)
+            for k in range(wanted.n):
+                image = Image.open(io.BytesIO(await jobs.image(job.id, k)))
+                assert (np.asarray(image) == wanted.seed + k).all()
+    assert max(len(slots) for slots in engine.calls) == 4
+
+
+async def test_a_cancelled_job_frees_its_slots_at_once(jobs, working, fake_engine, make_request):
+    engine = fake_engine(capacity=1)
+    long = await jobs.enqueue(make_request(steps=100_000), cost=1)
+    async with working(engine):
+        await called(engine)
+        waiting = await jobs.enqueue(make_request(steps=1, seed=9), cost=1)
+        assert (await jobs.cancel(long.id)).status is JobStatus.CANCELLED
+        assert (await outcome(jobs, waiting)).status is JobStatus.SUCCEEDED
+    assert (await jobs.get(long.id)).status is JobStatus.CANCELLED
+    assert len(engine.calls) < 100_000
+
+
+async def test_a_stop_lets_running_jobs_finish(jobs, working, fake_engine, make_request):
+    engine = fake_engine()
+    engine.gate.clear()
+    job = await jobs.enqueue(make_request(), cost=1)
+    async with working(engine) as (task, stop):
+        await leaves(jobs, job, JobStatus.QUEUED)
+        stop.set()
+        engine.gate.set()
+        await asyncio.wait_for(task, 10)
+        assert (await jobs.get(job.id)).status is JobStatus.SUCCEEDED
+
+
+async def test_what_a_drain_cannot_finish_goes_back_and_another_worker_takes_it(
+    jobs, working, fake_engine, make_request
+):
+    slow = fake_engine()
+    slow.gate.clear()
+    job = await jobs.enqueue(make_request(), cost=1)
+    async with working(slow, drain_s=0.0) as (task, stop):
+        await leaves(jobs, job, JobStatus.QUEUED)
+        stop.set()
+        await leaves(jobs, job, JobStatus.RUNNING)
+        slow.gate.set()
+        await asyncio.wait_for(task, 10)
+    given_back = await jobs.get(job.id)
+    assert (given_back.status, given_back.attempts) == (JobStatus.QUEUED, 0)
+    async with working(fake_engine(), worker_id="w2"):
+        assert (await outcome(jobs, job)).status is JobStatus.SUCCEEDED
+
+
+async def test_an_engine_fault_ends_the_worker_and_the_job_gets_another_attempt(
+    jobs, working, fake_engine, make_request
+):
+    broken = fake_engine()
+    broken.fail_at = 2
+    job = await jobs.enqueue(make_request(), cost=1)
+    async with working(broken) as (task, _):
+        with pytest.raises(EngineFault, match="device on fire"):
+            await asyncio.wait_for(task, 10)
+    retried = await jobs.get(job.id)
+    assert (retried.status, retried.attempts) == (JobStatus.QUEUED, 1)
+    async with working(fake_engine(), worker_id="w2"):
+        assert (await outcome(jobs, job)).status is JobStatus.SUCCEEDED
+
+
+async def test_a_job_that_breaks_every_engine_ends_failed_with_the_reason(
+    jobs, working, fake_engine, make_request
+):
+    job = await jobs.enqueue(make_request(), cost=1)
+    for attempt in range(2):
+        broken = fake_engine()
+        broken.fail_at = 1
+        async with working(broken, worker_id=f"w{attempt}") as (task, _):
+            with pytest.raises(EngineFault):
+                await asyncio.wait_for(task, 10)
+    failed = await jobs.get(job.id)
+    assert failed.status is JobStatus.FAILED
+    assert "device on fire" in (failed.error or "")
+
+
+async def test_a_plan_the_engine_does_not_offer_fails_the_job_and_not_the_worker(
+    jobs, working, fake_engine, make_request
+):
+    bad = await jobs.enqueue(make_request(sampler="euler"), cost=1)
+    good = await jobs.enqueue(make_request(), cost=1)
+    async with working(fake_engine()):
+        failed = await outcome(jobs, bad)
+        assert failed.status is JobStatus.FAILED
+        assert "sampler: got 'euler'" in (failed.error or "")
+        assert (await outcome(jobs, good)).status is JobStatus.SUCCEEDED
+
+
+async def test_two_models_tick_side_by_side(jobs, working, fake_engine, make_request):
+    engines = fake_engine(model="one"), fake_engine(model="two")
+    submitted = [
+        await jobs.enqueue(make_request(model=model, seed=seed), cost=1)
+        for seed, model in enumerate(["one", "two", "one", "two"])
+    ]
+    async with working(*engines):
+        for job in submitted:
+            assert (await outcome(jobs, job)).status is JobStatus.SUCCEEDED
+    assert all(engine.calls for engine in engines)
+
+
+async def test_ticks_and_waits_are_measured(jobs, working, fake_engine, make_request, metrics):
+    job = await jobs.enqueue(make_request(n=2, steps=3, guidance=2.0), cost=12)
+    async with working(fake_engine()):
+        await outcome(jobs, job)
+    assert metrics.sample_steps.labels("fake")._value.get() == 12
+    assert metrics.images.labels("fake")._value.get() == 2
+
+
+async def test_a_job_this_version_cannot_read_fails_alone(
+    jobs, redis, working, fake_engine, make_request
+):
+    strange = await jobs.enqueue(make_request(), cost=1)
+    plain = await jobs.enqueue(make_request(), cost=1)
+    key = f"{{dimr}}:job:{strange.id}"
+    newer = await redis.hget(key, "request")
+    await redis.hset(key, "request", newer.replace(b'"n":1', b'"n":1,"flavour":"mint"'))
+    async with working(fake_engine()) as (task, _):
+        assert (await outcome(jobs, plain)).status is JobStatus.SUCCEEDED
+        assert not task.done()
+    assert await redis.hget(key, "status") == b"failed"
+
+
+async def test_a_class_the_model_does_not_have_fails_the_job_and_not_the_engine(
+    jobs, working, fake_engine, make_request
+):
+    job = await jobs.enqueue(make_request(label=7), cost=1)
+    async with working(fake_engine()) as (task, _):
+        failed = await outcome(jobs, job)
+        assert failed.status is JobStatus.FAILED
+        assert "class_label: got 7" in (failed.error or "")
+        assert not task.done()
+
+
+async def test_images_that_the_server_lost_are_drawn_again(
+    jobs, redis, working, fake_engine, make_request
+):
+    engine = fake_engine(capacity=1)
+    engine.pause_at = 4  # within the second image
+    job = await jobs.enqueue(make_request(n=2, steps=3), cost=1)
+    async with working(engine):
+        for _ in range(1000):
+            if await redis.delete(f"{{dimr}}:images:{job.id}"):
+                break
+            await asyncio.sleep(0.01)
+        engine.gate.set()
+        done = await outcome(jobs, job)
+        assert (done.status, done.attempts) == (JobStatus.SUCCEEDED, 2)
+
+
+async def test_an_error_while_delivering_ends_the_worker_instead_of_holding_the_job(
+    jobs, working, fake_engine, make_request
+):
+    engine = fake_engine()
+    engine.take = lambda slot: "not pixels"
+    job = await jobs.enqueue(make_request(), cost=1)
+    async with working(engine) as (task, _):
+        with pytest.raises(EngineFault):
+            await asyncio.wait_for(task, 10)
+    assert (await jobs.get(job.id)).status is JobStatus.QUEUED
+
+
+async def test_a_worker_that_claims_its_own_lost_job_again_serves_it_once(
+    jobs, redis, working, fake_engine, make_request
+):
+    engine = fake_engine()
+    engine.gate.clear()
+    job = await jobs.enqueue(make_request(n=2), cost=1)
+    async with working(engine) as (task, _):
+        await leaves(jobs, job, JobStatus.QUEUED)
+        other = Leases(redis, "other", lease_s=0.0, max_attempts=9)
+        assert len((await other.reap()).requeued) == 1
+        await leaves(jobs, job, JobStatus.QUEUED)  # the same worker again, the only one
+        engine.gate.set()
+        done = await outcome(jobs, job)
+        assert (done.status, done.images_done) == (JobStatus.SUCCEEDED, 2)
+        assert not task.done()

@@ -1,0 +1,117 @@
+"""The engine thread by itself."""
+
+import threading
+
+import pytest
+
+from service.queue.jobs import Job
+from service.worker.ticker import Ticker
+
+
+@pytest.fixture
+def make_job(make_request):
+    def make(job_id, **changes):
+        return Job(id=job_id, request=make_request(**changes), cost=1, created_at=0.0)
+
+    return make
+
+
+class Outbox:
+    """Collects what a ticker hands out and lets a test wait for it."""
+
+    def __init__(self):
+        self.images = []
+        self.calls = []
+        self.faults = []
+        self.news = threading.Semaphore(0)
+
+    def take(self, list_, value):
+        list_.append(value)
+        self.news.release()
+
+    def wait_until(self, condition):
+        while not condition():
+            assert self.news.acquire(timeout=10)
+
+
+@pytest.fixture
+def outbox():
+    return Outbox()
+
+
+@pytest.fixture
+def start(metrics, outbox):
+    tickers = []
+
+    def run(*engines):
+        ticker = Ticker(
+            {engine.model: engine for engine in engines},
+            metrics,
+            on_image=lambda image: outbox.take(outbox.images, image),
+            on_call=lambda job_id: outbox.take(outbox.calls, job_id),
+            on_fault=lambda error: outbox.take(outbox.faults, error),
+        )
+        tickers.append((ticker, engines))
+        ticker.start()
+        return ticker
+
+    yield run
+    for ticker, engines in tickers:
+        for engine in engines:
+            engine.gate.set()
+        ticker.stop()
+
+
+def test_one_call_serves_all_slots(start, fake_engine, make_job, outbox):
+    engine = fake_engine(capacity=3)
+    engine.gate.clear()
+    ticker = start(engine)
+    for k in range(3):
+        ticker.submit(make_job(f"j{k}", steps=4, seed=k), [1] * 4)
+    engine.gate.set()
+    outbox.wait_until(lambda: len(outbox.images) == 3)
+    assert len(engine.calls) <= 5  # the first may have left before the others came
+    assert {(i.job_id, int(i.pixels[0, 0, 0])) for i in outbox.images} == {
+        ("j0", 0),
+        ("j1", 1),
+        ("j2", 2),
+    }
+    assert outbox.calls.count("j0") == 4
+
+
+def test_more_images_than_slots_take_turns(start, fake_engine, make_job, outbox):
+    ticker = start(fake_engine(capacity=2))
+    ticker.submit(make_job("j", n=5), [1] * 3)
+    outbox.wait_until(lambda: len(outbox.images) == 5)
+    assert sorted(i.index for i in outbox.images) == [0, 1, 2, 3, 4]
+
+
+def test_a_withdrawn_job_is_never_handed_out(start, fake_engine, make_job, outbox):
+    engine = fake_engine(capacity=2)
+    ticker = start(engine)
+    ticker.submit(make_job("gone", steps=10**6, n=3), [1] * 10**6)
+    outbox.wait_until(lambda: outbox.calls)
+    ticker.withdraw("fake", "gone")
+    ticker.withdraw("fake", "never there")
+    ticker.submit(make_job("stays"), [1] * 3)
+    outbox.wait_until(lambda: outbox.images)
+    assert [i.job_id for i in outbox.images] == ["stays"]
+
+
+def test_a_fault_is_reported_once_and_ends_the_thread(start, fake_engine, make_job, outbox):
+    engine = fake_engine()
+    engine.fail_at = 2
+    ticker = start(engine)
+    ticker.submit(make_job("j"), [1] * 3)
+    outbox.wait_until(lambda: outbox.faults)
+    ticker.stop()
+    assert [str(fault) for fault in outbox.faults] == ["device on fire"]
+    assert len(engine.calls) == 2
+
+
+def test_the_measured_rate_is_published(start, fake_engine, make_job, outbox):
+    ticker = start(fake_engine())
+    assert ticker.rates() == {"fake": 1.0}
+    ticker.submit(make_job("j"), [2] * 3)
+    outbox.wait_until(lambda: outbox.images)
+    assert ticker.rates()["fake"] > 1
