@@ -1,0 +1,79 @@
+"""What the README says about the code is what the code says."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from service.settings import settings_table
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def test_the_settings_table_is_the_one_of_the_code():
+    table = re.search(r"<!-- settings -->\n(.*?)<!-- /settings -->", README, re.S)
+    assert table is not None
+    assert table[1] == settings_table()
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\((?!http)([^)#]+)\)", README))))
+def test_every_local_link_leads_somewhere(target):
+    assert (ROOT / target).exists()
+
+
+def test_the_layout_names_what_is_there():
+    layout = re.search(r"## Layout\n\n```\n(.*?)```", README, re.S)
+    assert layout is not None
+    package = ""
+    for line in layout[1].splitlines():
+        names = re.findall(r"(?:^|\s{2,})([a-z_]+(?:/|\.py))(?=\s)", line)
+        assert names, line
+        if not line.startswith(" "):
+            package = names[0]
+            assert (ROOT / package).is_dir()
+            continue
+        for name in names:
+            assert (ROOT / package / name).exists(), f"{package}{name}"
+
+
+COMMANDS = {
+    "dimr-serve": "service",
+    "dimr-api": "service.api",
+    "dimr-worker": "service.worker",
+    "dimr-client": "service.client",
+    "dimr-train": "model.training",
+    "dimr-sample": "model.sampling",
+    "dimr-evaluate": "model.evaluation",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_teaches(command):
+    assert f"`{command}`" in README
+    run = subprocess.run(
+        [sys.executable, "-m", COMMANDS[command], "--help"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert run.returncode == 0
+    assert run.stdout.startswith(f"usage: {command}")
+    assert len(run.stdout) > 300
+
+
+def test_sampling_as_the_readme_does_it(tmp_path):
+    (block,) = (
+        b for b in re.findall(r"```bash\n(.*?)```", README, re.S) if "dimr-sample deploy" in b
+    )
+    words = block.replace('"red apple"', "red_apple").split()
+    words = [word.replace("red_apple", "red apple") for word in words]
+    words = [word.replace("images", str(tmp_path)) for word in words]
+    command = [sys.executable, "-m", "model.sampling", *words[1:]]
+    subprocess.run(command, cwd=ROOT, check=True, timeout=60, capture_output=True)
+    assert (tmp_path / "grid.png").stat().st_size > 0
+    assert len(list(tmp_path.glob("red-apple-*.png"))) == 4
