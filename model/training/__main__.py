@@ -14,6 +14,7 @@ from rich.progress import Progress as Bar
 
 from model.bundle import write_bundle
 from model.data.errors import DataError
+from model.sampling.arguments import MAX_THREADS, Parser, integer, number
 from model.specs import Recipe
 from model.training import checkpoint
 from model.training.data import load_examples
@@ -24,9 +25,8 @@ RECIPES = files("model") / "recipes"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit status."""
-    arguments = _parser().parse_args(argv)
     try:
-        return _run(arguments)
+        return _run(_parser().parse_args(argv))
     except (ValueError, OSError, DataError, LossDiverged) as error:
         print(f"dimr-train: {error}", file=sys.stderr)
         return 2
@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     names = sorted(p.name.removesuffix(".json") for p in RECIPES.iterdir())
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="dimr-train",
         description="Train the denoiser of a recipe and write RUN/bundle, ready to be served",
         epilog="Example: dimr-train emoji-32 --data deploy/data/emoji --out runs/emoji-32. "
@@ -45,10 +45,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", type=Path, required=True, help="folder of the training data")
     parser.add_argument("--out", type=Path, required=True, help="folder of the run")
     parser.add_argument("--resume", action="store_true", help="continue from the newest checkpoint")
-    parser.add_argument("--steps", type=int, help="replace the recipe's number of steps")
-    parser.add_argument("--threads", type=int, help="CPU threads (default: all)")
     parser.add_argument(
-        "--checkpoint-every", type=float, default=300, metavar="S", help="seconds (default 300)"
+        "--steps", type=integer(1, 10**9), metavar="N", help="steps in place of the recipe's"
+    )
+    parser.add_argument(
+        "--threads", type=integer(1, MAX_THREADS), metavar="N", help="CPU threads (default: all)"
+    )
+    parser.add_argument(
+        "--checkpoint-every",
+        type=number(0.01, 86_400),
+        default=300.0,
+        metavar="S",
+        help="seconds between checkpoints (default: 300)",
     )
     return parser
 
@@ -81,13 +89,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.steps is not None:
         recipe = _with_steps(recipe, arguments.steps)
     if arguments.threads is not None:
-        if arguments.threads < 1:
-            msg = f"--threads: got {arguments.threads}; allowed: at least 1"
-            raise ValueError(msg)
         torch.set_num_threads(arguments.threads)
-    if not arguments.checkpoint_every > 0:
-        msg = f"--checkpoint-every: got {arguments.checkpoint_every}; allowed: above 0 seconds"
-        raise ValueError(msg)
     run: Path = arguments.out
     data = load_examples(recipe, arguments.data)
     state = new_state(recipe)
@@ -134,9 +136,6 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _with_steps(recipe: Recipe, steps: int) -> Recipe:
-    if steps < 1:
-        msg = f"--steps: got {steps}; allowed: at least 1"
-        raise ValueError(msg)
     training = recipe.training.model_copy(update={"steps": steps})
     return recipe.model_copy(update={"training": training})
 
@@ -166,12 +165,12 @@ class _StopRequested:
 
     def __init__(self) -> None:
         self._asked = False
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._ask)
+        for wanted in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(wanted, self._ask)
 
-    def _ask(self, number: int, frame: object) -> None:
+    def _ask(self, received: int, frame: object) -> None:
         self._asked = True
-        signal.signal(number, signal.SIG_DFL)
+        signal.signal(received, signal.SIG_DFL)
 
     def __call__(self) -> bool:
         return self._asked

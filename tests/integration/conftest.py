@@ -29,7 +29,7 @@ class Service:
     def children(self, module):
         """Process ids of the children that run a module, e.g. "service.worker"."""
         listing = subprocess.run(
-            ["ps", "-o", "pid=,args=", "--ppid", str(self.process.pid)],
+            ["ps", "-ww", "-o", "pid=,args=", "--ppid", str(self.process.pid)],
             capture_output=True,
             text=True,
             check=True,

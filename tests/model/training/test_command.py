@@ -81,7 +81,7 @@ def test_a_run_killed_without_warning_continues_to_the_same_weights(recipe_file,
         (["nonsense", "--data", str(DATA)], "recipe: got 'nonsense'; allowed: one of emoji-32"),
         (["emoji-32", "--data", "nowhere"], "nowhere"),
         (["emoji-32", "--data", str(DATA), "--steps", "0"], "steps"),
-        (["emoji-32", "--data", str(DATA), "--threads", "0"], "--threads: got 0"),
+        (["emoji-32", "--data", str(DATA), "--threads", "0"], "--threads: got '0'; allowed"),
         (["emoji-32", "--data", str(DATA), "--resume"], "--resume"),
     ],
 )

@@ -144,6 +144,8 @@ async def test_an_interrupt_cancels_the_job_and_is_status_130(server_url, drawer
         *(sys.executable, "-m", "service.client", "--url", server_url),
         *("generate", "tiger", "--out", str(tmp_path)),
         stderr=asyncio.subprocess.PIPE,
+        # a test run in the background of a shell ignores interrupts, and so would its children
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     job = await drawer.claimed.get()
     process.send_signal(signal.SIGINT)
