@@ -107,6 +107,17 @@ class Settings(BaseSettings):
         "INFO", description="Least severe log records written."
     )
 
+    def given_redis_url(self) -> str:
+        """The address of Redis, for a process that does not start its own.
+
+        Raises:
+            SettingsInvalid: it is not set.
+        """
+        if self.redis_url is None:
+            msg = "DIMR_REDIS_URL: not set; allowed: a redis://, rediss:// or unix:// address"
+            raise SettingsInvalid(msg)
+        return self.redis_url
+
     @field_validator("redis_url")
     @classmethod
     def _has_a_known_scheme(cls, url: str | None) -> str | None:

@@ -15,7 +15,7 @@ from model.sampling.noise import initial_noise
 from model.sampling.tables import SolverTable
 from model.sampling.update import advance
 
-HISTORY = 3  # data predictions a table row may combine: m_k, m_{k-1}, m_{k-2}
+HISTORY = 2  # data predictions kept for a table row beside the new one: m_{k-1}, m_{k-2}
 
 Network = Callable[[Tensor, Tensor, Tensor], Tensor]  # (x, t (B,), y (B,)) -> noise like x
 
@@ -72,7 +72,7 @@ class Trajectories:
         self._x[index], self._anchor[index] = advance(
             self._anchor[index], m, m_1, m_2, c_x, c_0, c_1, c_2, moves.bool()
         )
-        self._history[:, index] = torch.stack((m, m_1, m_2))
+        self._history[:, index] = torch.stack((m, m_1))
         for slot in slots:
             self._done[slot] += 1
         return [slot for slot in slots if self._done[slot] == len(self._table(slot))]
@@ -80,10 +80,6 @@ class Trajectories:
     def state(self, slot: int) -> Tensor:
         """The present x of a slot, (C, H, W)."""
         return self._x[slot]
-
-    def data(self, slot: int) -> Tensor:
-        """The latest data prediction of a slot, (C, H, W); what a preview shows."""
-        return self._history[0, slot]
 
     def release(self, slot: int) -> None:
         """Forget a slot, whatever its state."""

@@ -54,10 +54,7 @@ def main() -> int:
     try:
         settings = load_settings()
         configure(settings.log_level)
-        if settings.redis_url is None:
-            msg = "DIMR_REDIS_URL: not set; allowed: a redis://, rediss:// or unix:// address"
-            raise SettingsInvalid(msg)
-        asyncio.run(_serve(settings, settings.redis_url))
+        asyncio.run(_serve(settings, settings.given_redis_url()))
     except (ServiceError, OSError) as error:
         print(f"dimr-api: {error}", file=sys.stderr)
         return 2

@@ -42,10 +42,7 @@ def main() -> int:
     try:
         settings = load_settings()
         configure(settings.log_level)
-        if settings.redis_url is None:
-            msg = "DIMR_REDIS_URL: not set; allowed: redis://, rediss:// or unix://"
-            raise SettingsInvalid(msg)
-        asyncio.run(_serve(settings, settings.redis_url))
+        asyncio.run(_serve(settings, settings.given_redis_url()))
     except EngineFault as error:
         print(f"dimr-worker: engine fault: {error}", file=sys.stderr)
         return 1
