@@ -148,9 +148,10 @@ async def test_an_interrupt_cancels_the_job_and_is_status_130(server_url, drawer
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     job = await drawer.claimed.get()
+    await asyncio.sleep(0.5)  # the answer to the submission is in, and the client watches the job
     process.send_signal(signal.SIGINT)
     _, err = await process.communicate()
-    assert process.returncode == 130
+    assert process.returncode == 130, err.decode()
     assert err.decode().splitlines()[-1] == "dimr-client: interrupted"
     assert await drawer.leases.renew([job]) == [job.id]
 
