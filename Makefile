@@ -17,8 +17,9 @@ setup: $(VENV)/.dev             ## everything for development, into $(VENV)
 serve: $(VENV)/.serve           ## serve images on 127.0.0.1:8000 (DIMR_PORT)
 	@$(BIN)/dimr-serve
 
+# One thread a worker: two of them with a pool each fight for the cores and can stall for minutes.
 test: $(VENV)/.dev              ## all tests that need no GPU
-	@$(BIN)/pytest -n 2 --dist loadgroup -m 'not gpu'
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup -m 'not gpu'
 
 check: lint types test          ## what CI runs
 
