@@ -3,7 +3,7 @@
 from torch import Tensor
 from torch.nn import functional as F
 
-from model.specs import CodecSpec
+from model.specs.process import CodecSpec
 
 
 class PixelCodec:

@@ -21,7 +21,10 @@ from pydantic import StringConstraints, ValidationError
 from safetensors.torch import load_file, save_file
 
 from model.denoisers.dimr import DiMR
-from model.specs import DiMRSpec, ModelId, ProcessSpec, Recipe, SamplingDefaults, Spec
+from model.specs.base import ModelId, Spec
+from model.specs.networks import DiMRSpec
+from model.specs.process import ProcessSpec, SamplingDefaults
+from model.specs.recipe import Recipe
 
 FORMAT_VERSION = 1
 

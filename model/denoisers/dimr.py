@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from model.layers.blocks import ConvNeXtBlock, TransformerBlock, UShape
 from model.layers.resample import CascadeUpsample, Patchify, PredictionHead
-from model.specs import AnyStage, ConvNeXtStage, DiMRSpec, TransformerStage
+from model.specs.networks import AnyStage, ConvNeXtStage, DiMRSpec, TransformerStage
 
 
 def time_code(t: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from model.denoisers.dimr import DiMR
-from model.specs import AnyStage, ConvNeXtStage, DiMRSpec, Norm, TransformerStage
+from model.specs.networks import AnyStage, ConvNeXtStage, DiMRSpec, Norm, TransformerStage
 
 # Ours -> theirs; applied one after the other to every parameter name.
 _RENAMES = (

@@ -1,7 +1,7 @@
 """Schedule specs to schedules."""
 
 from model.diffusion.schedule import CosineSchedule, DiscreteSchedule, Schedule
-from model.specs import CosineScheduleSpec, DiscreteScheduleSpec, ScheduleSpec
+from model.specs.process import CosineScheduleSpec, DiscreteScheduleSpec, ScheduleSpec
 
 
 def build_schedule(spec: ScheduleSpec) -> Schedule:

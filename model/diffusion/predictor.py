@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from model.diffusion.build import build_schedule
 from model.diffusion.prediction import noise_from_velocity
-from model.specs import Prediction, ProcessSpec
+from model.specs.process import Prediction, ProcessSpec
 
 
 class NoisePredictor(nn.Module):

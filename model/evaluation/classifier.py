@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model.evaluation.augmentation import augment
-from model.specs import Spec
+from model.specs.base import Spec
 from model.training.data import batch_indices, generator_for
 
 EMBEDDING = 64

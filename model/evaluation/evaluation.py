@@ -38,7 +38,7 @@ from model.evaluation.report import (
     Nearest,
 )
 from model.sampling.images import ImageRequest, generate
-from model.specs import EmojiData
+from model.specs.data import EmojiData
 from model.training.data import generator_for, to_unit
 
 REAL_DRAWS = 8  # augmentations of each real image

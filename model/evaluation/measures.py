@@ -7,7 +7,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from model.specs import Spec
+from model.specs.base import Spec
 
 COPY_RMSE = 0.05  # below this a picture is called a near copy: 6 of 255 levels on average
 

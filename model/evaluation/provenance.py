@@ -5,7 +5,8 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from model.bundle import Manifest
-from model.specs import EmojiData, TrainingSpec
+from model.specs.data import EmojiData
+from model.specs.training import TrainingSpec
 
 
 class EvaluationImpossible(ValueError):

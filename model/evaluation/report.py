@@ -7,7 +7,8 @@ from pydantic import Field
 
 from model.evaluation.classifier import ClassifierSpec
 from model.evaluation.measures import COPY_RMSE, Accuracy, Distances
-from model.specs import SamplingDefaults, Spec
+from model.specs.base import Spec
+from model.specs.process import SamplingDefaults
 
 NAMED_WORST = 5
 

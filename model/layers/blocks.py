@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model.layers.norm import block_norm
-from model.specs import Norm
+from model.specs.networks import Norm
 
 
 class Attention(nn.Module):

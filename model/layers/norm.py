@@ -8,7 +8,7 @@ times freely. Facts: DiMR (arXiv:2406.09416) section 3.3, and the authors' relea
 import torch
 from torch import Tensor, nn
 
-from model.specs import Norm
+from model.specs.networks import Norm
 
 RMS_EPS = 1e-8  # added to the root mean square itself
 LAYER_NORM_EPS = 1e-5  # added to the variance, inside the root

@@ -9,7 +9,7 @@ from typing import NoReturn
 from model.sampling.noise import MAX_SEED
 from model.sampling.samplers import SAMPLERS
 from model.sampling.tables import MAX_STEPS
-from model.specs import SamplingDefaults
+from model.specs.process import SamplingDefaults
 
 MAX_GUIDANCE = 100.0
 MAX_THREADS = 1024

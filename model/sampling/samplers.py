@@ -6,7 +6,7 @@ from typing import Literal
 from model.diffusion.build import build_schedule
 from model.diffusion.guidance import ConstantGuidance
 from model.sampling.tables import SolverTable, solver_table
-from model.specs import ProcessSpec, SamplingDefaults
+from model.specs.process import ProcessSpec, SamplingDefaults
 
 # name -> (method, order); DPM-Solver++ (arXiv:2211.01095) but for DDIM, which is its first order
 SAMPLERS: Mapping[str, tuple[Literal["multistep", "singlestep"], int]] = {

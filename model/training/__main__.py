@@ -15,7 +15,7 @@ from rich.progress import Progress as Bar
 from model.bundle import write_bundle
 from model.data.errors import DataError
 from model.sampling.arguments import MAX_THREADS, Parser, integer, number
-from model.specs import Recipe
+from model.specs.recipe import Recipe
 from model.training import checkpoint
 from model.training.data import load_examples
 from model.training.loop import LossDiverged, Progress, new_state, train

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from model.autoencoder import PixelCodec
 from model.data.sheets import load_emoji
-from model.specs import Recipe
+from model.specs.recipe import Recipe
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,9 @@ from model.denoisers.dimr import DiMR
 from model.diffusion.build import build_schedule
 from model.diffusion.loss import multiscale_loss
 from model.diffusion.schedule import Schedule
-from model.specs import OptimiserSpec, Prediction, ProcessSpec, Recipe, TrainingSpec
+from model.specs.process import Prediction, ProcessSpec
+from model.specs.recipe import Recipe
+from model.specs.training import OptimiserSpec, TrainingSpec
 from model.training import checkpoint
 from model.training.checkpoint import TrainingState
 from model.training.data import LabelledTensors, batch_indices, generator_for

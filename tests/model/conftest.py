@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from model.specs import Recipe
+from model.specs.recipe import Recipe
 from model.training.data import LabelledTensors
 
 

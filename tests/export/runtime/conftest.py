@@ -5,7 +5,7 @@ import torch
 
 from model.bundle import load_bundle, write_bundle
 from model.denoisers.dimr import DiMR
-from model.specs import Recipe
+from model.specs.recipe import Recipe
 
 
 @pytest.fixture(scope="session")

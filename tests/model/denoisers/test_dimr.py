@@ -5,7 +5,7 @@ import torch
 from pydantic import ValidationError
 
 from model.denoisers.dimr import DiMR
-from model.specs import ConvNeXtStage, DiMRSpec, Norm, TransformerStage
+from model.specs.networks import ConvNeXtStage, DiMRSpec, Norm, TransformerStage
 
 
 def spec_of(norm=Norm.TD_RMSNORM):

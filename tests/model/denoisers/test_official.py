@@ -9,7 +9,7 @@ import torch
 from model.denoisers.dimr import DiMR
 from model.denoisers.official import LayoutMismatch, from_state_dict, official_name
 from model.diffusion.loss import multiscale_loss
-from model.specs import DiMRSpec, Norm
+from model.specs.networks import DiMRSpec, Norm
 
 FIXTURE = Path(__file__).parents[2] / "fixtures" / "official" / "dimr_two_branches.npz"
 

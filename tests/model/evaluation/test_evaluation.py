@@ -9,7 +9,8 @@ from model.evaluation.classifier import ClassifierSpec
 from model.evaluation.evaluation import evaluate, load_training_images
 from model.evaluation.provenance import EvaluationImpossible
 from model.evaluation.report import EvaluationSpec, rows
-from model.specs import EmojiData, SamplingDefaults
+from model.specs.data import EmojiData
+from model.specs.process import SamplingDefaults
 
 DATA = EmojiData(concepts=("a", "b", "c"), size=16)
 

@@ -5,7 +5,8 @@ import json
 import pytest
 import torch
 
-from model.specs import OptimiserSpec, Prediction
+from model.specs.process import Prediction
+from model.specs.training import OptimiserSpec
 from model.training import checkpoint
 from model.training.data import batch_indices
 from model.training.loop import LossDiverged, draw_batch, new_state, rate_at, train
