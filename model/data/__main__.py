@@ -1,45 +1,122 @@
-"""`python -m model.data`: build the rasterised emoji set from its public packages."""
+"""`python -m model.data`: check labelled images, or build the emoji set from its packages."""
 
 import argparse
+import logging
+import os
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
+from model.data.emoji.index import Index
+from model.data.emoji.mosaic import TILE_SIZES
 from model.data.errors import DataError
-from model.data.index import Index
-from model.data.mosaic import TILE_SIZES
+from model.data.images.syntax import LOCATIONS
+from model.specs.data import OnBad
 
+PROGRAM = "python -m model.data"
 _CACHE = Path.home() / ".cache" / "dimr-serve" / "packages"
-_DESCRIPTION = """\
+_DESCRIPTION = "Check the images that a model is to be trained on, or build the shipped emoji set."
+_EMOJI = """\
 Build the emoji set that the demo model is trained on: Noto Emoji (Apache-2.0), Fluent Emoji flat
 and gradient (MIT), drawn from their vector icons on white, without people, symbols and flags.
 
 The set ships ready-made at 64 px in deploy/data/emoji; build it again for another size. Needs npm
 on the PATH to download four public packages once (about 93 MB, pinned by sha256); archives
 already in --packages are used as they are, so a filled folder needs no network."""
-_EPILOG = """\
+_EMOJI_EPILOG = """\
 examples:
-  python -m model.data --out emoji-64
-  python -m model.data --out emoji-256 --size 256 --packages ~/packages
+  python -m model.data emoji --out emoji-64
+  python -m model.data emoji --out emoji-256 --size 256 --packages ~/packages
 
 The output folder appears complete (lossless sheets, index.json, NOTICE) or not at all. Building
 takes about a minute of processor time at 64 px and half an hour at 512 px."""
+_CHECK = """\
+Read, decode and crop every image of a data set once, as training would. Prints how many each class
+has, and names every image, shard and label that cannot be used, with the reason.
+
+LOCATION is one of
+"""
+_CHECK_EPILOG = """\
+examples:
+  python -m model.data check imagenet/train --size 256
+  python -m model.data check 'shards/train-{000..127}.tar' --size 64
+  python -m model.data check hf:OWNER/NAME#validation --size 256
+
+Exit status: 0 when everything can be used, 1 when something cannot, 2 when there is nothing to
+check."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns 0, 1 when the build failed or 130 when it was interrupted."""
+    """Run the command.
+
+    Returns:
+        0, 1 when the build failed or an image cannot be used, 2 when there is nothing to check, or
+        130 when it was interrupted.
+    """
     parser = _parser()
     options = parser.parse_args(arguments)
-    if missing := [name for name in ("resvg_py", "rich") if find_spec(name) is None]:
-        parser.error(f"{', '.join(missing)} is not installed; pip install 'dimr-serve[data]'")
+    if options.command == "check":
+        return _check(parser, options)
+    return _emoji(parser, options)
+
+
+def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
+    """Check under a bar; imports what only the `model` extra installs."""
+    _need(parser, "model", "torch", "PIL", "rich")
+    from model.data.images.bad import BadExamples
+    from model.data.images.bad import logger as bad_logger
+    from model.data.images.check import check_records, check_stream
+    from model.data.images.hub import HubStream
+    from model.data.images.locations import open_records
+    from model.data.images.progress import image_bar
+    from model.data.images.streams import ShardStream
+
+    bad_logger.addHandler(logging.NullHandler())  # the report names them
+    bad = BadExamples(OnBad.SKIP)
+    try:
+        records = open_records(options.location, bad, class_index=options.class_index)
+        if isinstance(records, ShardStream | HubStream):
+            with image_bar("checking", None) as done:
+                census = check_stream(
+                    records, options.size, bad, threads=options.threads, done=done
+                )
+        else:
+            with image_bar("checking", len(records)) as done:
+                census = check_records(
+                    records, options.size, bad, threads=options.threads, done=done
+                )
+    except (DataError, OSError) as error:
+        for where, reason in bad.reasons.items():
+            print(f"unusable: {where}: {reason}")
+        print(f"{PROGRAM} check: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"{PROGRAM} check: interrupted", file=sys.stderr)
+        return 130
+    for label, (name, count) in enumerate(zip(census.classes.names, census.counts, strict=True)):
+        print(f"{label:>6}  {count:>9}  {name}")
+    for where, reason in bad.reasons.items():
+        print(f"unusable: {where}: {reason}")
+    usable, unusable = sum(census.counts), len(bad.reasons)
+    print(f"{usable} images in {len(census.counts)} classes; {unusable} unusable")
+    return 1 if unusable else 0
+
+
+def _need(parser: argparse.ArgumentParser, extra: str, *packages: str) -> None:
+    if missing := [name for name in packages if find_spec(name) is None]:
+        parser.error(f"{', '.join(missing)} is not installed; pip install 'dimr-serve[{extra}]'")
+
+
+def _emoji(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
+    _need(parser, "data", "resvg_py", "rich")
     try:
         index = _build(options.packages.expanduser(), options.out.expanduser(), options.size)
     except (DataError, OSError) as error:
-        print(f"{parser.prog}: error: {error}", file=sys.stderr)
+        print(f"{PROGRAM} emoji: error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(f"{parser.prog}: interrupted; {options.out} was not made", file=sys.stderr)
+        print(f"{PROGRAM} emoji: interrupted; {options.out} was not made", file=sys.stderr)
         return 130
     images = sum(len(sheet.keys) for sheet in index.sheets)
     print(f"{options.out}: {images} images of {len(index.concepts)} concepts at {index.tile} px")
@@ -49,23 +126,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m model.data",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
+    parser = argparse.ArgumentParser(prog=PROGRAM, description=_DESCRIPTION)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    emoji = commands.add_parser(
+        "emoji",
+        help="build the emoji set from its packages",
+        description=_EMOJI,
+        epilog=_EMOJI_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
+    emoji.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="folder to make; must not exist yet"
     )
-    parser.add_argument(
+    emoji.add_argument(
         "--packages",
         type=Path,
         default=_CACHE,
         metavar="DIR",
         help=f"where package archives are kept (default: {_CACHE})",
     )
-    parser.add_argument(
+    emoji.add_argument(
         "--size",
         type=int,
         default=64,
@@ -73,7 +153,39 @@ def _parser() -> argparse.ArgumentParser:
         metavar="PIXELS",
         help=f"side of every image: {', '.join(map(str, TILE_SIZES))} (default: 64)",
     )
+    check = commands.add_parser(
+        "check",
+        help="count the images of a data set and name the bad ones",
+        description=_CHECK + LOCATIONS,
+        epilog=_CHECK_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    check.add_argument("location", metavar="LOCATION", help="what to check")
+    check.add_argument(
+        "--size", type=_positive, required=True, metavar="PIXELS", help="side of the crops"
+    )
+    check.add_argument(
+        "--class-index",
+        type=Path,
+        metavar="FILE",
+        help="names of the classes (default: the data's)",
+    )
+    threads = os.cpu_count() or 1
+    check.add_argument(
+        "--threads",
+        type=_positive,
+        default=threads,
+        metavar="N",
+        help=f"how many decode at once (default: {threads}, the processors of this machine)",
+    )
     return parser
+
+
+def _positive(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text)):
+        msg = f"got {text!r}; allowed: a whole number from 1"
+        raise argparse.ArgumentTypeError(msg)
+    return int(text)
 
 
 def _build(packages: Path, out: Path, size: int) -> Index:
@@ -81,7 +193,7 @@ def _build(packages: Path, out: Path, size: int) -> Index:
     from rich.console import Console
     from rich.progress import Progress, TaskID
 
-    from model.data.emoji import build_emoji
+    from model.data.emoji.build import build_emoji
 
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as display:

@@ -1,6 +1,14 @@
-"""Everything the data set's builder and loader raise on purpose.
+"""Everything that reads or builds data raises on purpose.
 
 DataError
+├── LocationRefused       nothing that training could read is there
+├── ClassesRefused        the names of the classes are unknown, or disagree with the data
+├── ExampleUnreadable     an image or its label is missing, damaged or wrong
+├── NothingReadable       every example was unreadable
+├── SharesRefused         more processes than there are shards to share
+├── ExtraMissing          an optional package is not installed
+├── LatentsUnreadable     a folder of latents is incomplete, altered or of another format
+├── LatentsDiffer         a folder of latents was begun with other settings
 ├── PackageUnavailable    a source package could not be fetched
 ├── PackageAltered        a source package is not the one that was pinned
 ├── IconUnusable          an icon is missing from its set or cannot be drawn
@@ -18,6 +26,72 @@ from pathlib import Path
 
 class DataError(Exception):
     """Base class; the command line turns one into a single line and a non-zero exit."""
+
+
+class LocationRefused(DataError):
+    """A location that cannot be opened; the message says what was looked for."""
+
+    def __init__(self, location: str, reason: str) -> None:
+        super().__init__(f"data location {location!r}: {reason}")
+
+
+class ClassesRefused(DataError):
+    """A class index that cannot be read, or data whose classes are not its own."""
+
+    def __init__(self, where: str, reason: str) -> None:
+        super().__init__(f"classes of {where}: {reason}")
+
+
+class ExampleUnreadable(DataError):
+    """One example, or a shard of them, that cannot be used; `where` names the file."""
+
+    def __init__(self, where: str, reason: str) -> None:
+        super().__init__(f"{where} cannot be used: {reason}")
+        self.where = where
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type["ExampleUnreadable"], tuple[str, str]]:
+        return ExampleUnreadable, (self.where, self.reason)
+
+
+class NothingReadable(DataError):
+    """Leaving out what is unreadable left nothing."""
+
+    def __init__(self, location: str, count: int) -> None:
+        super().__init__(f"data location {location!r}: none of its {count} examples can be used")
+
+
+class SharesRefused(DataError):
+    """A stream of shards that so many processes cannot share."""
+
+    def __init__(self, location: str, shards: int, shares: int) -> None:
+        super().__init__(
+            f"data location {location!r}: got {shares} processes for {shards} shards; "
+            f"allowed: at most one process a shard"
+        )
+
+
+class ExtraMissing(DataError):
+    """A package that an extra of this project installs is not there."""
+
+    def __init__(self, package: str) -> None:
+        super().__init__(f"{package} is not installed; pip install 'dimr-serve[train]'")
+
+
+class LatentsUnreadable(DataError):
+    """A file of a folder of latents is missing, altered or not understood."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path} cannot be read as latents: {reason}")
+
+
+class LatentsDiffer(DataError):
+    """A folder cannot be continued: what it was begun with is not what is asked for."""
+
+    def __init__(self, folder: Path, field: str, *, got: object, begun: object) -> None:
+        super().__init__(
+            f"{folder} was begun with another {field}: got {got}; allowed: {begun}, or a new folder"
+        )
 
 
 class PackageUnavailable(DataError):

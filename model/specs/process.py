@@ -42,7 +42,16 @@ class PixelsSpec(Spec):
     factor: PositiveInt = 1
 
 
-CodecSpec = PixelsSpec
+class LatentsSpec(Spec):
+    """The denoised tensor is a latent of Stable Diffusion's KL autoencoder, times `scale`."""
+
+    kind: Literal["latents"] = "latents"
+    factor: PositiveInt = Field(default=8, description="pixels a latent cell, each way")
+    channels: PositiveInt = Field(default=4, description="of a latent; moments have twice as many")
+    scale: float = Field(default=0.18215, gt=0, description="makes latents of unit variance")
+
+
+CodecSpec = Annotated[PixelsSpec | LatentsSpec, Field(discriminator="kind")]
 
 
 SamplerName = Literal["dpmpp_2m", "dpmpp_3m", "dpmpp_2s", "dpmpp_3s", "ddim"]

@@ -1,7 +1,7 @@
 import pytest
 
+from model.data.emoji.icons import IconSet, codepoint_key
 from model.data.errors import IconUnusable
-from model.data.icons import IconSet, codepoint_key
 
 
 @pytest.mark.parametrize(

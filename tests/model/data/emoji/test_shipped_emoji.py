@@ -5,13 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model.data.emoji import EXCLUDED, GROUPS, NOTICE_NAME
+from model.data.emoji.build import EXCLUDED, GROUPS, NOTICE_NAME
+from model.data.emoji.index import Index, read_index
+from model.data.emoji.sheets import EmojiSet, load_emoji
 from model.data.errors import UnknownName
-from model.data.index import Index, read_index
-from model.data.sheets import EmojiSet, load_emoji
-from model.training.__main__ import read_recipe
+from model.specs.data import EmojiData
+from model.specs.files import read_recipe
 
-FOLDER = Path(__file__).parents[3] / "deploy" / "data" / "emoji"
+FOLDER = Path(__file__).parents[4] / "deploy" / "data" / "emoji"
 STYLES = ("noto", "flat", "gradient")
 EXPECTED_OF_A_NEWCOMER = """
 red apple, green apple, tiger face, panda, strawberry, pizza, hamburger, doughnut, watermelon,
@@ -27,7 +28,9 @@ def index() -> Index:
 
 @pytest.fixture(scope="module")
 def classes() -> tuple[str, ...]:
-    return read_recipe("emoji-32").data.concepts
+    data = read_recipe("emoji-32").data
+    assert isinstance(data, EmojiData)
+    return data.concepts
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +77,7 @@ def test_the_readme_lists_every_exclusion() -> None:
 
 
 def test_the_shipped_notice_is_the_builders() -> None:
-    builders = Path(__file__).parents[3] / "model" / "data" / NOTICE_NAME
+    builders = Path(__file__).parents[4] / "model" / "data" / "emoji" / NOTICE_NAME
     assert (FOLDER / NOTICE_NAME).read_bytes() == builders.read_bytes()
 
 

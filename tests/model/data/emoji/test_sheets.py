@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from model.data.emoji.index import dump_index, read_index
+from model.data.emoji.sheets import load_emoji
 from model.data.errors import SelectionRefused, SheetsUnreadable, SizeRefused, UnknownName
-from model.data.index import dump_index, read_index
-from model.data.sheets import load_emoji
 
 
 def rewrite_index(folder: Path, **changes: object) -> None:

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from model.data.area import area_mean
+from model.data.emoji.area import area_mean
+from model.data.emoji.index import Concept, Index, Sheet, read_index
+from model.data.emoji.mosaic import cut_tiles
 from model.data.errors import SelectionRefused, SheetsUnreadable, SizeRefused, UnknownName
-from model.data.index import Concept, Index, Sheet, read_index
-from model.data.mosaic import cut_tiles
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,6 +1,6 @@
 import numpy as np
 
-from model.data.area import area_mean
+from model.data.emoji.area import area_mean
 
 
 def test_each_result_is_the_mean_of_its_own_block() -> None:

@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.data.errors import OutputExists, SizeRefused
-from model.data.icons import IconSet, codepoint_key
-from model.data.index import INDEX_NAME, Concept, Index, Sheet, dump_index
-from model.data.mosaic import (
+from model.data.emoji.icons import IconSet, codepoint_key
+from model.data.emoji.index import INDEX_NAME, Concept, Index, Sheet, dump_index
+from model.data.emoji.mosaic import (
     SHEET_SUFFIX,
     TILE_SIZES,
     columns_for,
@@ -24,8 +23,9 @@ from model.data.mosaic import (
     join_tiles,
     tiles_per_sheet,
 )
-from model.data.packages import PACKAGES, fetch, read_json
-from model.data.raster import rasterise
+from model.data.emoji.packages import PACKAGES, fetch, read_json
+from model.data.emoji.raster import rasterise
+from model.data.errors import OutputExists, SizeRefused
 
 NOTICE_NAME = "NOTICE"
 GROUPS = (

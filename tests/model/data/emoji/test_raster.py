@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
+from model.data.emoji.icons import IconSet
+from model.data.emoji.raster import rasterise
 from model.data.errors import IconUnusable
-from model.data.icons import IconSet
-from model.data.raster import rasterise
 
 
 def svg(body: str, *, side: int = 8) -> str:

@@ -7,7 +7,7 @@ import resvg_py
 from numpy.typing import NDArray
 from PIL import Image
 
-from model.data.area import area_mean
+from model.data.emoji.area import area_mean
 from model.data.errors import IconUnusable
 
 OVERSAMPLING = 2

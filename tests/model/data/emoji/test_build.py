@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model.data.emoji import (
+from model.data.emoji.build import (
     EXCLUDED,
     NOTICE_NAME,
     Sources,
@@ -18,10 +18,10 @@ from model.data.emoji import (
     select_concepts,
     split_sheets,
 )
+from model.data.emoji.icons import IconSet
+from model.data.emoji.index import read_index
+from model.data.emoji.mosaic import cut_tiles
 from model.data.errors import IconUnusable, OutputExists, SizeRefused
-from model.data.icons import IconSet
-from model.data.index import read_index
-from model.data.mosaic import cut_tiles
 
 
 def silent(_style: str, _total: int) -> None:

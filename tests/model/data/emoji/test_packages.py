@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from model.data.emoji.packages import PACKAGES, Package, fetch, read_json
 from model.data.errors import PackageAltered, PackageUnavailable
-from model.data.packages import PACKAGES, Package, fetch, read_json
 
 
 def write_archive(path: Path, members: dict[str, bytes]) -> Package:

@@ -3,7 +3,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from model.data.mosaic import (
+from model.data.emoji.mosaic import (
     SIDE_LIMIT,
     TILE_SIZES,
     columns_for,

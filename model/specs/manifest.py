@@ -1,0 +1,46 @@
+"""manifest.json and labels.json: what a bundle says of itself."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import StringConstraints
+
+from model.specs.base import ModelId, Spec
+from model.specs.networks import NetworkSpec
+from model.specs.process import ProcessSpec, SamplingDefaults
+
+_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+FileName = Annotated[str, StringConstraints(pattern=rf"^{_NAME}(/{_NAME})?$")]  # one folder at most
+
+
+class FileEntry(Spec):
+    """What a file of the bundle must be."""
+
+    sha256: str
+    size_bytes: int
+
+
+class Label(Spec):
+    """One class: its index is its place in labels.json."""
+
+    name: str
+    aliases: tuple[str, ...] = ()
+
+
+class Manifest(Spec):
+    """manifest.json."""
+
+    format_version: Literal[1] = 1
+    id: ModelId
+    kind: Literal["dimr", "uvit", "dit"]
+    conditioning: tuple[Literal["class", "prompt"], ...]
+    sizes: tuple[int, ...]
+    description: str
+    licence: str
+    created: int
+    network: NetworkSpec
+    process: ProcessSpec
+    sampling: SamplingDefaults
+    provenance: Mapping[str, Any]
+    evaluation: Mapping[str, Any] = {}
+    files: Mapping[FileName, FileEntry] = {}
