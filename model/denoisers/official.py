@@ -6,14 +6,16 @@ number of heads can be read off the shapes.
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from model.denoisers.dimr import DiMR
-from model.specs.networks import AnyStage, ConvNeXtStage, DiMRSpec, Norm, TransformerStage
+from model.denoisers.weights import with_weights, without_memory
+from model.specs.networks import ConvNeXtStage, DiMRSpec, Norm, TransformerStage
 
 # Ours -> theirs; applied one after the other to every parameter name.
 _RENAMES = (
@@ -41,6 +43,12 @@ _RENAMES = (
     (r"\.head\.conv\.", ".output_layer.2."),
 )
 
+NAMED_PROBLEMS = 20  # of a state dict that does not fit, in one message
+DEEPEST = 3  # dictionaries around a state dict that are looked through
+
+_PLACE = re.compile(r"(?:(.*?)[./])?stages\.\d+\.")  # what stands before a tensor's own name
+_WRAPPERS = re.compile(r"(?:(?:module|_orig_mod)\.)+")  # of DistributedDataParallel, torch.compile
+
 
 class LayoutMismatch(ValueError):
     """A state dict is not a DiMR checkpoint, or not a whole one."""
@@ -53,72 +61,157 @@ def official_name(name: str) -> str:
     return name
 
 
-def from_state_dict(state_dict: Mapping[str, object], *, num_heads: int) -> DiMR:
+def from_state_dict(state_dict: Mapping[str, object], *, num_heads: int | Sequence[int]) -> DiMR:
     """Build a DiMR from a checkpoint in the authors' layout and load its weights.
 
     Args:
-        state_dict: their tensors by name; a wrapper dictionary ("model", "state_dict", ...) and a
-            `module.` prefix are looked through.
-        num_heads: attention heads of the Transformer stages (XL: 16, M and L: 12).
+        state_dict: their tensors by name, of any floating-point type, numpy arrays included;
+            dictionaries around them ("model", "state_dict", ...) and prefixes such as `module.`
+            are looked through.
+        num_heads: attention heads of the Transformer stages (XL and G: 16, M and L: 12), or of
+            each of them in order.
 
     Returns:
         A DiMR in evaluation mode, float32.
 
     Raises:
-        LayoutMismatch: a tensor is missing, unexpected or misshapen (each is named), or
-            `num_heads` does not divide the width.
+        LayoutMismatch: a tensor is missing, unexpected or misshapen (each is named), there are
+            several state dicts, or `num_heads` does not divide a width.
     """
-    tensors = _unwrap(state_dict)
-    model = DiMR(spec_of(tensors, num_heads=num_heads))
-    named = {official_name(name): name for name in model.state_dict()}
-    own = model.state_dict()
+    found = state_dicts(state_dict)
+    if not found:
+        keys = ", ".join(map(str, state_dict)) or "none"
+        msg = f"no tensor is named stages.N...; top-level keys are: {keys:.200}"
+        raise LayoutMismatch(msg)
+    if len(found) > 1:
+        msg = f"several state dicts are wrapped together, pass one of them: {', '.join(found)}"
+        raise LayoutMismatch(msg)
+    tensors = _as_tensors(*found.values())
+    spec = spec_of(tensors, num_heads=num_heads)
+    shapes = {k: tuple(v.shape) for k, v in without_memory(lambda: DiMR(spec)).state_dict().items()}
+    named = {official_name(name): name for name in shapes}
     problems = [f"missing {name}" for name in named.keys() - tensors.keys()]
     problems += [f"unexpected {name}" for name in tensors.keys() - named.keys()]
     problems += [
-        f"misshapen {name}: {tuple(tensors[name].shape)} instead of {tuple(own[ours].shape)}"
+        f"misshapen {name}: {tuple(tensors[name].shape)} instead of {shapes[ours]}"
         for name, ours in named.items()
-        if name in tensors and tensors[name].shape != own[ours].shape
+        if name in tensors and tuple(tensors[name].shape) != shapes[ours]
     ]
     if problems:
-        raise LayoutMismatch("; ".join(sorted(problems)))
-    model.load_state_dict({ours: tensors[name].float() for name, ours in named.items()})
-    return model.eval()
+        listed = sorted(problems)[:NAMED_PROBLEMS]
+        more = len(problems) - len(listed)
+        raise LayoutMismatch("; ".join([*listed, f"and {more} more"] if more else listed))
+    weights = {ours: tensors[name] for name, ours in named.items()}
+    return with_weights(lambda: DiMR(spec), weights).eval()
 
 
-def spec_of(tensors: Mapping[str, Tensor], *, num_heads: int) -> DiMRSpec:
+def state_dicts(checkpoint: Mapping[str, object]) -> dict[str, dict[str, object]]:
+    """Every state dict in the authors' layout that a checkpoint holds, by its place in it.
+
+    The place is "" where the checkpoint is one itself, "ema" where its entry "ema" is one or where
+    its tensors are called `ema.stages...`, "state.ema" one dictionary deeper. Prefixes are removed.
+    """
+    return {".".join(place): found for place, found in _state_dicts(checkpoint, DEEPEST).items()}
+
+
+def _state_dicts(
+    mapping: Mapping[str, object], depth: int
+) -> dict[tuple[str, ...], dict[str, object]]:
+    entries = {_WRAPPERS.sub("", str(key), count=1): value for key, value in mapping.items()}
+    prefixes = {match[1] for key in entries if (match := _PLACE.match(key))}
+    found: dict[tuple[str, ...], dict[str, object]] = {}
+    for prefix in sorted(prefixes, key=str):
+        if prefix is None:
+            found[()] = entries
+        else:
+            inner = (key for key in entries if key.startswith((f"{prefix}.", f"{prefix}/")))
+            found[(prefix,)] = {key[len(prefix) + 1 :]: entries[key] for key in inner}
+    for key, value in mapping.items():
+        if depth > 0 and isinstance(value, Mapping):
+            inside = _state_dicts(value, depth - 1)
+            found |= {(str(key), *place): tensors for place, tensors in inside.items()}
+    return found
+
+
+def _as_tensors(entries: Mapping[str, object]) -> dict[str, Tensor]:
+    """Floating-point tensors of the entries, numpy arrays included."""
+    strays = [name for name, value in entries.items() if not isinstance(value, Tensor | np.ndarray)]
+    if strays:
+        msg = f"not a tensor: {', '.join(strays[:NAMED_PROBLEMS])}"
+        raise LayoutMismatch(msg)
+    tensors = {name: _as_tensor(value) for name, value in entries.items()}
+    whole = [f"{name} ({v.dtype})" for name, v in tensors.items() if not v.is_floating_point()]
+    if whole:
+        msg = f"not of a floating-point type: {', '.join(whole[:NAMED_PROBLEMS])}"
+        raise LayoutMismatch(msg)
+    return tensors
+
+
+def _as_tensor(value: object) -> Tensor:
+    """A tensor or array as a tensor; an array that PyTorch would not share is copied."""
+    if isinstance(value, np.ndarray) and (
+        not value.flags.writeable or min(value.strides, default=0) < 0
+    ):
+        value = value.copy()
+    return torch.as_tensor(value)
+
+
+def spec_of(tensors: Mapping[str, Tensor], *, num_heads: int | Sequence[int]) -> DiMRSpec:
     """Infer the architecture from the names and shapes of a bare state dict.
+
+    The input's size is that of the stage that sees most of it: what *every* stage pools away
+    leaves no trace in a checkpoint.
+
+    Args:
+        tensors: theirs by name.
+        num_heads: see `from_state_dict`.
 
     Raises:
         LayoutMismatch: a tensor that carries a size is absent or has the wrong rank.
     """
-    count = 1 + max(
-        (int(m[1]) for k in tensors if (m := re.match(r"stages\.(\d+)\.", k))), default=-1
-    )
+    read = _Reader(tensors)
+    count = read.count(r"stages\.(\d+)\.")
     if count == 0:
         msg = "no tensor is named stages.N...: this is not a DiMR checkpoint"
         raise LayoutMismatch(msg)
-    read = _Reader(tensors)
     sides = [
         read.grid(r) * read.shape(f"stages.{r}.input_layer.1.weight", 4)[-1] for r in range(count)
     ]
     size = max(sides)
-    class_rows = [
-        read.shape(f"stages.{r}.class_embeds.weight", 2)[0] for r in range(count) if read.attends(r)
-    ]
+    for r, side in enumerate(sides):
+        if size % side:
+            msg = f"stages.{r} sees {side} cells a side, which is no part of {size}"
+            raise LayoutMismatch(msg)
+    transformers = [r for r in range(count) if read.attends(r)]
+    rows = [read.shape(f"stages.{r}.class_embeds.weight", 2)[0] for r in transformers]
+    heads = dict(zip(transformers, _heads(num_heads, len(transformers)), strict=True))
     try:
         return DiMRSpec(
             size=size,
             channels=read.shape("stages.0.input_layer.1.weight", 4)[1],
-            classes=(class_rows[0] - 1) if class_rows else 1,
+            classes=(rows[0] - 1) if rows else 1,
             norm=read.norm(),
             stages=tuple(
-                read.stage(r, pool=size // side, num_heads=num_heads)
+                read.transformer(r, pool=size // side, heads=heads[r])
+                if r in heads
+                else read.convnext(r, pool=size // side)
                 for r, side in enumerate(sides)
             ),
         )
-    except ValueError as error:
-        msg = f"the shapes fit no DiMR with num_heads = {num_heads}: {error}"
+    except ValidationError as error:
+        said = error.errors()[0]["msg"].removeprefix("Value error, ")
+        msg = f"the shapes fit no DiMR with num_heads = {num_heads}: {said}"
         raise LayoutMismatch(msg) from error
+
+
+def _heads(num_heads: int | Sequence[int], stages: int) -> Sequence[int]:
+    """Heads of each Transformer stage."""
+    if isinstance(num_heads, int):
+        return [num_heads] * stages
+    if len(num_heads) != stages:
+        msg = f"num_heads: got {len(num_heads)} numbers; allowed: one, or {stages}: one a stage"
+        raise LayoutMismatch(msg)
+    return num_heads
 
 
 class _Reader:
@@ -137,6 +230,11 @@ class _Reader:
             raise LayoutMismatch(msg)
         return tuple(tensor.shape)
 
+    def count(self, pattern: str) -> int:
+        """1 + the largest number that a name begins with `pattern` and has there, or 0."""
+        found = (re.match(pattern, name) for name in self._tensors)
+        return 1 + max((int(match[1]) for match in found if match), default=-1)
+
     def grid(self, r: int) -> int:
         name = f"stages.{r}.input_layer.3.position_embeddings.weight"
         rows = self.shape(name, 2)[0]
@@ -147,48 +245,33 @@ class _Reader:
         return side
 
     def attends(self, r: int) -> bool:
-        return f"stages.{r}.class_embeds.weight" in self._tensors
+        known = ("class_embeds.weight", "blocks.0.block1.query_key_value.weight")
+        return any(f"stages.{r}.{name}" in self._tensors for name in known)
 
     def norm(self) -> Norm:
         block = "stages.0.blocks.0.block2.norm"
-        if f"{block}.scale.param0" in self._tensors:
-            return Norm.TD_RMSNORM
-        if f"{block}.weight.param0" in self._tensors:
+        names = {".".join(name.split(".")[:7]) for name in self._tensors if name.startswith(block)}
+        if f"{block}.weight" in names:
             return Norm.TD_LAYERNORM
         if f"{block}.scale" in self._tensors:
             return Norm.RMSNORM
+        if f"{block}.scale" in names:
+            return Norm.TD_RMSNORM
         msg = f"missing {block}.scale or .weight: no known norm in the blocks"
         raise LayoutMismatch(msg)
 
-    def stage(self, r: int, *, pool: int, num_heads: int) -> AnyStage:
-        dim, _, patch, _ = self.shape(f"stages.{r}.input_layer.1.weight", 4)
-        pattern = re.compile(rf"stages\.{r}\.blocks\.(\d+)\.")
-        blocks = 1 + max((int(m[1]) for k in self._tensors if (m := pattern.match(k))), default=-1)
-        hidden = self.shape(f"stages.{r}.blocks.0.block2.w0.weight", 2)[0]
-        if self.attends(r):
-            return TransformerStage(
-                dim=dim, blocks=blocks, hidden=hidden, patch=patch, pool=pool, heads=num_heads
-            )
+    def transformer(self, r: int, *, pool: int, heads: int) -> TransformerStage:
+        return TransformerStage(**self._sizes(r), pool=pool, heads=heads)
+
+    def convnext(self, r: int, *, pool: int) -> ConvNeXtStage:
         kernel = self.shape(f"stages.{r}.blocks.0.block1.1.weight", 4)[-1]
-        return ConvNeXtStage(
-            dim=dim, blocks=blocks, hidden=hidden, patch=patch, pool=pool, kernel=kernel
-        )
+        return ConvNeXtStage(**self._sizes(r), pool=pool, kernel=kernel)
 
-
-def _unwrap(state_dict: Mapping[str, object]) -> dict[str, Tensor]:
-    """Look through one wrapper dictionary and a `module.` prefix; numpy arrays are taken too."""
-    inner: Mapping[str, object] = state_dict
-    if not any(str(key).removeprefix("module.").startswith("stages.") for key in inner):
-        nested = {k: v for k, v in state_dict.items() if isinstance(v, Mapping)}
-        if len(nested) != 1:
-            keys = ", ".join(map(str, nested or state_dict)) or "none"
-            msg = f"no tensor is named stages.N...; top-level keys are: {keys:.200}"
-            if nested:
-                msg = f"several state dicts are wrapped together, pass one of them: {keys:.200}"
-            raise LayoutMismatch(msg)
-        (inner,) = nested.values()
-    strays = [key for key, value in inner.items() if not isinstance(value, Tensor | np.ndarray)]
-    if strays:
-        msg = f"not a tensor: {', '.join(map(str, strays[:8]))}"
-        raise LayoutMismatch(msg)
-    return {str(k).removeprefix("module."): torch.as_tensor(v) for k, v in inner.items()}
+    def _sizes(self, r: int) -> dict[str, int]:
+        """What both kinds of stage have, by its name in a spec."""
+        dim, _, _, patch = self.shape(f"stages.{r}.input_layer.1.weight", 4)
+        skips = self.count(rf"stages\.{r}\.skip_denses\.(\d+)\.")
+        blocks = max(2 * skips + 1, self.count(rf"stages\.{r}\.blocks\.(\d+)\."))
+        hidden = self.shape(f"stages.{r}.blocks.0.block2.w0.weight", 2)[0]
+        # Theirs is always odd; an even number means that the last block is missing.
+        return {"dim": dim, "blocks": blocks // 2 * 2 + 1, "hidden": hidden, "patch": patch}

@@ -2,8 +2,11 @@
 
 Statistics are taken in float32 over the last axis and stored once in the input's dtype. Time
 enters as an argument `tau` (B,); no layer remembers it and none branches on it, so a batch may mix
-times freely. Facts: DiMR (arXiv:2406.09416) section 3.3, and the authors' released layout.
+times freely. Static norms take the argument too and do not look at it, so that all are called
+alike. Facts: DiMR (arXiv:2406.09416) section 3.3, and the authors' released layout.
 """
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +15,8 @@ from model.specs.networks import Norm
 
 RMS_EPS = 1e-8  # added to the root mean square itself
 LAYER_NORM_EPS = 1e-5  # added to the variance, inside the root
+
+NormOf = Callable[[int], nn.Module]  # width -> norm(x, tau)
 
 
 class TimeDependentParameter(nn.Module):
@@ -73,16 +78,32 @@ class TDRMSNorm(nn.Module):
 
 
 class RMSNorm(nn.Module):
-    """RMS norm with one static scale; `tau` is taken so that all block norms are called alike."""
+    """RMS norm with one static scale."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.scale = nn.Parameter(torch.ones(dim))
 
-    def forward(self, x: Tensor, tau: Tensor) -> Tensor:
+    def forward(self, x: Tensor, _tau: object) -> Tensor:
         """Normalise x (B, ..., C); dtype and shape of x are kept."""
         wide = x.float()
         return (wide * _inverse_rms(wide) * self.scale).to(x.dtype)
+
+
+class LayerNorm(nn.Module):
+    """LayerNorm with static weight and bias."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(dim))
+        self.bias = nn.Parameter(torch.zeros(dim))
+
+    def forward(self, x: Tensor, _tau: object) -> Tensor:
+        """Normalise x (B, ..., C); dtype and shape of x are kept."""
+        unit = nn.functional.layer_norm(
+            x.float(), x.shape[-1:], self.weight, self.bias, LAYER_NORM_EPS
+        )
+        return unit.to(x.dtype)
 
 
 def block_norm(kind: Norm, dim: int) -> nn.Module:
@@ -94,3 +115,5 @@ def block_norm(kind: Norm, dim: int) -> nn.Module:
             return TDLayerNorm(dim)
         case Norm.RMSNORM:
             return RMSNorm(dim)
+        case Norm.LAYERNORM:
+            return LayerNorm(dim)

@@ -1,5 +1,9 @@
 """Agreement with the authors' implementation, through their own checkpoint layout."""
 
+import collections
+import json
+import re
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -7,11 +11,20 @@ import pytest
 import torch
 
 from model.denoisers.dimr import DiMR
-from model.denoisers.official import LayoutMismatch, from_state_dict, official_name
+from model.denoisers.official import (
+    LayoutMismatch,
+    from_state_dict,
+    official_name,
+    spec_of,
+    state_dicts,
+)
 from model.diffusion.loss import multiscale_loss
 from model.specs.networks import DiMRSpec, Norm
+from model.specs.recipe import Recipe
 
-FIXTURE = Path(__file__).parents[2] / "fixtures" / "official" / "dimr_two_branches.npz"
+OFFICIAL = Path(__file__).parents[2] / "fixtures" / "official"
+FIXTURE = OFFICIAL / "dimr_two_branches.npz"
+MANIFESTS = sorted((OFFICIAL / "manifests").glob("*.json"))
 
 
 @pytest.fixture(scope="module")
@@ -63,10 +76,21 @@ def test_sizes_are_read_off_the_shapes(model):
         lambda sd: {"model": sd},
         lambda sd: {f"module.{k}": v for k, v in sd.items()},
         lambda sd: {"state_dict": {f"module.{k}": v for k, v in sd.items()}, "step": 7},
+        lambda sd: {"nnet_ema": sd, "optimizer": {"state": {0: {"step": 1}}}, "args": ["x"]},
+        lambda sd: {"state": {"ema": collections.OrderedDict(sd)}},
+        lambda sd: {f"_orig_mod.module.{k}": v for k, v in sd.items()},
+        lambda sd: {f"model.{k}": v for k, v in sd.items()} | {"loss.weight": torch.ones(2)},
+        lambda sd: {"ema": {f"module.nnet.{k}": v for k, v in sd.items()}},
+        lambda sd: {k: torch.nn.Parameter(v) for k, v in sd.items()},
     ],
+    ids=range(9),
 )
 def test_wrappers_and_prefixes_are_looked_through(state_dict, model, wrap):
-    loaded = from_state_dict(wrap(state_dict), num_heads=4)
+    assert_same(from_state_dict(wrap(state_dict), num_heads=4), model)
+
+
+def assert_same(loaded, model):
+    assert loaded.spec == model.spec
     for name, value in model.state_dict().items():
         torch.testing.assert_close(loaded.state_dict()[name], value, atol=0, rtol=0)
 
@@ -95,7 +119,7 @@ def three_branches(norm, pool=1):
     )
 
 
-@pytest.mark.parametrize("norm", list(Norm))
+@pytest.mark.parametrize("norm", [Norm.TD_RMSNORM, Norm.TD_LAYERNORM, Norm.RMSNORM])
 @pytest.mark.parametrize("pool", [1, 2])
 def test_any_network_survives_the_trip_through_the_layout(norm, pool):
     spec = three_branches(norm, pool)
@@ -146,12 +170,176 @@ def test_something_else_entirely_is_refused(nonsense):
         from_state_dict(nonsense, num_heads=4)
 
 
-def test_numpy_arrays_are_taken_as_they_come_from_a_file(state_dict, model):
-    loaded = from_state_dict({k: v.numpy() for k, v in state_dict.items()}, num_heads=4)
-    for name, value in model.state_dict().items():
-        torch.testing.assert_close(loaded.state_dict()[name], value, atol=0, rtol=0)
+def read_only(array):
+    array = array.copy()
+    array.flags.writeable = False
+    return array
 
 
-def test_two_state_dicts_in_one_file_are_not_guessed_between(state_dict):
-    with pytest.raises(LayoutMismatch, match="model, ema"):
-        from_state_dict({"model": state_dict, "ema": state_dict, "step": 3}, num_heads=4)
+@pytest.mark.parametrize(
+    "form",
+    [
+        np.asarray,
+        read_only,
+        lambda a: a.astype(np.float64),
+        lambda a: a[..., ::-1].copy()[..., ::-1],
+    ],
+    ids=["plain", "read-only", "double", "negative strides"],
+)
+def test_numpy_arrays_are_taken_as_they_come(state_dict, model, form):
+    arrays = {name: form(value.numpy()) for name, value in state_dict.items()}
+    assert_same(from_state_dict(arrays, num_heads=4), model)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_every_precision_becomes_float32(state_dict, dtype):
+    loaded = from_state_dict({k: v.to(dtype) for k, v in state_dict.items()}, num_heads=4)
+    name = "stages.0.input_layer.1.weight"
+    expected = state_dict[name].to(dtype).float()
+    ours = {official_name(name): value for name, value in loaded.state_dict().items()}
+    torch.testing.assert_close(ours[name], expected, atol=0, rtol=0)
+    assert {value.dtype for value in loaded.state_dict().values()} == {torch.float32}
+
+
+def test_the_model_does_not_share_its_weights_with_the_checkpoint(state_dict):
+    given = {name: value.clone() for name, value in state_dict.items()}
+    loaded = from_state_dict(given, num_heads=4)
+    with torch.no_grad():
+        for parameter in loaded.parameters():
+            parameter.zero_()
+    for name, value in state_dict.items():
+        torch.testing.assert_close(given[name], value, atol=0, rtol=0)
+
+
+@pytest.mark.parametrize(
+    "several",
+    [
+        lambda sd: {"model": sd, "ema": sd, "step": 3},
+        lambda sd: {f"{k}.{name}": v for k in ("model", "ema") for name, v in sd.items()},
+    ],
+)
+def test_two_state_dicts_in_one_file_are_not_guessed_between(state_dict, several):
+    with pytest.raises(LayoutMismatch, match=r"model, ema|ema, model"):
+        from_state_dict(several(state_dict), num_heads=4)
+
+
+def test_each_state_dict_of_a_checkpoint_has_its_place(state_dict):
+    checkpoint = {
+        "nnet": state_dict,
+        "trainer": {"ema": {f"module.{k}": v for k, v in state_dict.items()}, "step": 3},
+        "old": {f"net.{k}": v for k, v in state_dict.items()},
+    }
+    found = state_dicts(checkpoint)
+    assert found.keys() == {"nnet", "trainer.ema", "old.net"}
+    assert all(tensors.keys() == state_dict.keys() for tensors in found.values())
+    assert state_dicts(state_dict).keys() == {""}
+
+
+@pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.stem)
+def test_every_published_layout_is_read_as_the_named_variant(path):
+    layout = json.loads(path.read_text())["layout"]
+    tensors = {
+        name.replace("*", str(k)): torch.empty(shape, device="meta")
+        for name, (copies, shape) in layout.items()
+        for k in range(copies)
+    }
+    recipe = (files("model") / "recipes" / path.name).read_text()
+    network = Recipe.model_validate_json(recipe).network
+    heads = network.model_dump()["stages"][0]["heads"]
+    assert spec_of(tensors, num_heads=heads) == network
+
+
+UNEVEN = DiMRSpec.model_validate(
+    {
+        "size": 24,
+        "channels": 3,
+        "classes": 1000,
+        "stages": [
+            {"kind": "transformer", "dim": 12, "blocks": 3, "hidden": 24, "heads": 3, "patch": 12},
+            {"kind": "transformer", "dim": 8, "blocks": 1, "hidden": 10, "heads": 2, "patch": 2}
+            | {"pool": 2},
+            {"kind": "convnext", "dim": 6, "blocks": 5, "hidden": 8, "kernel": 3},
+        ],
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def uneven():
+    torch.manual_seed(0)
+    model = DiMR(UNEVEN)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, 0.1, 0.3)
+    return model.eval()
+
+
+@pytest.fixture
+def uneven_state_dict(uneven):
+    return {official_name(name): value for name, value in uneven.state_dict().items()}
+
+
+def test_upsampling_by_other_factors_and_heads_of_each_stage_are_read(uneven, uneven_state_dict):
+    assert UNEVEN.grids == (2, 6, 24)
+    loaded = from_state_dict(uneven_state_dict, num_heads=[3, 2])
+    assert_same(loaded, uneven)
+    x, t = torch.randn(2, 3, 24, 24), torch.tensor([0.3, 0.9])
+    with torch.no_grad():
+        for ours, theirs in zip(
+            loaded(x, t, torch.tensor([7, 1000])),
+            uneven(x, t, torch.tensor([7, 1000])),
+            strict=True,
+        ):
+            torch.testing.assert_close(ours, theirs, atol=0, rtol=0)
+
+
+def test_one_number_of_heads_stands_for_every_stage(uneven_state_dict):
+    loaded = from_state_dict(uneven_state_dict, num_heads=4)
+    stages = loaded.spec.model_dump()["stages"]
+    assert [stage.get("heads") for stage in stages] == [4, 4, None]
+
+
+@pytest.mark.parametrize(
+    ("damage", "named"),
+    [
+        (
+            lambda sd: [sd.pop(k) for k in list(sd) if re.match(r"stages\.2\.blocks\.4\.", k)],
+            r"missing stages\.2\.blocks\.4\.block1\.1\.bias",
+        ),
+        (
+            lambda sd: [sd.pop(k) for k in list(sd) if re.match(r"stages\.1\.", k)],
+            r"missing stages\.1\.input_layer",
+        ),
+        (
+            lambda sd: sd.pop("stages.1.class_embeds.weight"),
+            r"missing stages\.1\.class_embeds\.weight",
+        ),
+        (
+            lambda sd: sd.pop("stages.0.blocks.0.block2.norm.scale.param0"),
+            r"^missing stages\.0\.blocks\.0\.block2\.norm\.scale\.param0$",
+        ),
+        (
+            lambda sd: sd.update({"stages.0.skip_denses.0.bias": torch.zeros(12).int()}),
+            r"floating-point type: stages\.0\.skip_denses\.0\.bias \(torch\.int32\)",
+        ),
+        (lambda sd: sd.update(step=7), "not a tensor: step"),
+        (
+            lambda sd: sd.update({"stages.1.input_layer.1.weight": torch.zeros(8, 3, 3, 3)}),
+            r"stages\.1 sees 18 cells",
+        ),
+        (
+            lambda sd: [sd.pop(k) for k in list(sd) if k.endswith("param1")],
+            r"missing .*; and \d+ more$",
+        ),
+    ],
+    ids=["block", "stage", "class", "norm", "integer", "entry", "grid", "many"],
+)
+def test_what_is_wrong_in_three_branches_is_named(uneven_state_dict, damage, named):
+    damage(uneven_state_dict)
+    with pytest.raises(LayoutMismatch, match=named):
+        from_state_dict(uneven_state_dict, num_heads=[3, 2])
+
+
+@pytest.mark.parametrize("heads", [[3], [3, 2, 1], []])
+def test_heads_are_one_number_or_one_a_stage(uneven_state_dict, heads):
+    with pytest.raises(LayoutMismatch, match="num_heads: got"):
+        from_state_dict(uneven_state_dict, num_heads=heads)

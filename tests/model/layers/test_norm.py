@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from model.layers.norm import RMSNorm, TDLayerNorm, TDRMSNorm, TimeDependentParameter
+from model.layers.norm import LayerNorm, RMSNorm, TDLayerNorm, TDRMSNorm, TimeDependentParameter
 
 
 def randomised(module):
@@ -34,6 +34,13 @@ def test_td_layer_norm_is_a_layer_norm_with_weights_of_its_sample(shape):
         torch.testing.assert_close(out[i], expected, atol=2e-6, rtol=1e-5)
 
 
+def test_a_static_layer_norm_is_pytorchs():
+    norm = randomised(LayerNorm(10))
+    x = torch.randn(3, 4, 10)
+    expected = torch.nn.functional.layer_norm(x, (10,), norm.weight, norm.bias)
+    torch.testing.assert_close(norm(x, torch.zeros(3)), expected)
+
+
 @pytest.mark.parametrize("kind", [TDRMSNorm, RMSNorm])
 def test_rms_norm_keeps_the_mean_and_adds_epsilon_to_the_root(kind):
     norm = randomised(kind(3))
@@ -45,7 +52,7 @@ def test_rms_norm_keeps_the_mean_and_adds_epsilon_to_the_root(kind):
     torch.testing.assert_close(norm(x, tau)[0], scale)
 
 
-@pytest.mark.parametrize("kind", [TDLayerNorm, TDRMSNorm, RMSNorm])
+@pytest.mark.parametrize("kind", [TDLayerNorm, TDRMSNorm, RMSNorm, LayerNorm])
 def test_half_precision_is_kept_outside_and_statistics_are_float32_inside(kind):
     norm = randomised(kind(64))
     x, tau = torch.randn(2, 7, 64) * 300, torch.tensor([0.1, 0.9])
