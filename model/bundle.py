@@ -1,8 +1,9 @@
 """Bundles: the contract between training, export and serving.
 
 A bundle is a self-contained folder: `manifest.json` says what it is and lists every other file with
-its sha256, `denoiser.safetensors` holds the weights, `labels.json` the class names. It is written
-aside and renamed, and nothing of it is read before its hash has been checked.
+its sha256, `denoiser.safetensors` holds the weights, `labels.json` the class names, `autoencoder/`
+of a latent model what decodes its latents. It is written aside and renamed, and nothing of it is
+read before its hash has been checked.
 """
 
 import hashlib
@@ -14,59 +15,34 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import StringConstraints, ValidationError
+from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
-from model.denoisers.dimr import DiMR
-from model.specs.base import ModelId, Spec
-from model.specs.networks import DiMRSpec
-from model.specs.process import ProcessSpec, SamplingDefaults
+from model.autoencoder import (
+    CONFIG_NAME,
+    WEIGHTS_NAME,
+    AutoencoderRefused,
+    Codec,
+    LatentCodec,
+    PixelCodec,
+    load_autoencoder,
+)
+from model.denoisers.build import Denoiser, build_denoiser
+from model.denoisers.weights import with_weights
+from model.specs.manifest import FileEntry, Label, Manifest
+from model.specs.process import LatentsSpec, PixelsSpec
 from model.specs.recipe import Recipe
 
 FORMAT_VERSION = 1
+DENOISER, LABELS, AUTOENCODER = "denoiser.safetensors", "labels.json", "autoencoder"
+AUTOENCODER_FILES = (f"{AUTOENCODER}/{CONFIG_NAME}", f"{AUTOENCODER}/{WEIGHTS_NAME}")
 
 
 class BundleRefused(ValueError):
     """A folder is not a bundle this version can use; the message says why and what to do."""
-
-
-FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-
-
-class FileEntry(Spec):
-    """What a file of the bundle must be."""
-
-    sha256: str
-    size_bytes: int
-
-
-class Label(Spec):
-    """One class: its index is its place in labels.json."""
-
-    name: str
-    aliases: tuple[str, ...] = ()
-
-
-class Manifest(Spec):
-    """manifest.json."""
-
-    format_version: Literal[1] = 1
-    id: ModelId
-    kind: Literal["dimr"]
-    conditioning: tuple[Literal["class", "prompt"], ...]
-    sizes: tuple[int, ...]
-    description: str
-    licence: str
-    created: int
-    network: DiMRSpec
-    process: ProcessSpec
-    sampling: SamplingDefaults
-    provenance: Mapping[str, Any]
-    evaluation: Mapping[str, Any] = {}
-    files: Mapping[FileName, FileEntry]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +51,31 @@ class Bundle:
 
     manifest: Manifest
     labels: tuple[Label, ...]
-    network: DiMR
+    network: Denoiser
+    autoencoder: LatentCodec | None = None
+
+    def to(self, device: torch.device) -> None:
+        """Move the network to a device."""
+        self.network.to(device)
+
+    @property
+    def codec(self) -> Codec:
+        """What turns the network's tensors into images.
+
+        Raises:
+            BundleRefused: a latent model without its autoencoder; says what to run.
+        """
+        match self.manifest.process.codec:
+            case PixelsSpec() as spec:
+                return PixelCodec(spec)
+            case LatentsSpec():
+                if self.autoencoder is None:
+                    msg = (
+                        f"bundle {self.manifest.id!r} has no autoencoder to decode its latents "
+                        f"with; add one: dimr-export add-autoencoder BUNDLE SOURCE"
+                    )
+                    raise BundleRefused(msg)
+                return self.autoencoder
 
 
 def write_bundle(
@@ -86,6 +86,7 @@ def write_bundle(
     *,
     steps: int,
     aliases: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    autoencoder: LatentCodec | None = None,
 ) -> Path:
     """Write the weights of a trained network as a bundle, replacing `folder` as a whole.
 
@@ -96,23 +97,13 @@ def write_bundle(
         classes: names in index order.
         steps: optimiser steps taken.
         aliases: other names of a class, by its name.
+        autoencoder: of a latent model; it can be added later.
     """
-    aside = folder.with_name(f".{folder.name}.{os.getpid()}")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    weights = {name: value.float().contiguous() for name, value in network.state_dict().items()}
-    save_file(weights, aside / "denoiser.safetensors")
-    (aside / "denoiser.safetensors").chmod(0o644)  # a worker may be another user
-    labels = [{"name": name, "aliases": list(aliases.get(name, ()))} for name in classes]
-    (aside / "labels.json").write_text(
-        json.dumps(labels, indent=1, ensure_ascii=False) + "\n", "utf-8"
-    )
-    size = recipe.network.size * recipe.process.codec.factor
     manifest = Manifest(
         id=recipe.id,
-        kind="dimr",
+        kind=recipe.network.kind,
         conditioning=("class",),
-        sizes=(size,),
+        sizes=(recipe.network.size * recipe.process.codec.factor,),
         description=recipe.description,
         licence=recipe.licence,
         created=int(time.time()),
@@ -125,12 +116,74 @@ def write_bundle(
             "steps": steps,
             "images_seen": steps * recipe.training.batch,
         },
-        files={path.name: _entry(path) for path in sorted(aside.iterdir())},
     )
-    write_manifest(aside, manifest)
-    shutil.rmtree(folder, ignore_errors=True)
-    aside.rename(folder)
+    labels = [Label(name=name, aliases=tuple(aliases.get(name, ()))) for name in classes]
+    return put_bundle(folder, manifest, labels, network.state_dict(), autoencoder)
+
+
+def put_bundle(
+    folder: Path,
+    manifest: Manifest,
+    labels: Sequence[Label],
+    weights: Mapping[str, Tensor],
+    autoencoder: LatentCodec | None,
+) -> Path:
+    """Write a bundle, replacing `folder` as a whole; an interruption leaves what was there.
+
+    Args:
+        folder: where the bundle goes; its parent is created.
+        manifest: what it is; its `files` are put in here.
+        labels: the classes in index order.
+        weights: of the network, by our names; stored in float32.
+        autoencoder: of a latent model, if at hand.
+    """
+    target = folder.resolve()
+    aside, old = (target.with_name(f".{target.name}.{os.getpid()}{end}") for end in ("", ".old"))
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    try:
+        stored = {name: value.float().contiguous() for name, value in weights.items()}
+        save_file(stored, aside / DENOISER)
+        (aside / DENOISER).chmod(0o644)  # a worker may be another user
+        entries = [{"name": label.name, "aliases": list(label.aliases)} for label in labels]
+        text = json.dumps(entries, indent=1, ensure_ascii=False) + "\n"
+        manifest = manifest.model_copy(update={"files": {DENOISER: _entry(aside / DENOISER)}})
+        decoder = {} if autoencoder is None else _placed(autoencoder)
+        put_files(aside, manifest, {LABELS: text.encode(), **decoder})
+        if target.exists():
+            target.rename(old)
+        aside.rename(target)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
     return folder
+
+
+def add_autoencoder(folder: Path, source: str) -> Manifest:
+    """Give a latent bundle its autoencoder, or another one in place of the one it has.
+
+    Args:
+        folder: the bundle.
+        source: see `model.autoencoder.load_autoencoder`.
+
+    Returns:
+        The manifest as written.
+
+    Raises:
+        BundleRefused: it is no bundle, or its model has no latents.
+        AutoencoderRefused: see `model.autoencoder.load_autoencoder`.
+    """
+    manifest = read_manifest(folder)
+    spec = manifest.process.codec
+    if not isinstance(spec, LatentsSpec):
+        msg = f"{folder}: process.codec: got {spec.kind!r}; allowed: 'latents', only they need one"
+        raise BundleRefused(msg)
+    return put_files(folder, manifest, _placed(load_autoencoder(source, spec)))
+
+
+def _placed(autoencoder: LatentCodec) -> dict[str, bytes]:
+    """Its files by their names in a bundle."""
+    return {f"{AUTOENCODER}/{name}": content for name, content in autoencoder.files().items()}
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -141,19 +194,31 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 
 def put_file(folder: Path, manifest: Manifest, name: str, content: str) -> Manifest:
-    """Put a text into a bundle under this manifest; what it held by that name is replaced.
+    """Put a text into a bundle; see `put_files`."""
+    return put_files(folder, manifest, {name: content.encode()})
 
-    The file is not listed while it changes, so the bundle is sound whenever this is interrupted.
+
+def put_files(folder: Path, manifest: Manifest, contents: Mapping[str, bytes]) -> Manifest:
+    """Put files into a bundle under this manifest, in place of what it held by their names.
+
+    They are not listed while they change, so the bundle is sound whenever this is interrupted.
 
     Returns:
-        The manifest as written, with the file listed.
+        The manifest as written, with the files listed.
     """
-    others = {key: entry for key, entry in manifest.files.items() if key != name}
+    others = {name: entry for name, entry in manifest.files.items() if name not in contents}
     write_manifest(folder, manifest.model_copy(update={"files": others}))
-    aside = folder / f".{name}.{os.getpid()}"
-    aside.write_text(content, encoding="utf-8")
-    aside.replace(folder / name)
-    listed = manifest.model_copy(update={"files": others | {name: _entry(folder / name)}})
+    for name, content in contents.items():
+        path = folder / name
+        path.parent.mkdir(exist_ok=True)
+        aside = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            aside.write_bytes(content)
+            aside.replace(path)
+        finally:
+            aside.unlink(missing_ok=True)
+    entries = {name: _entry(folder / name) for name in contents}
+    listed = manifest.model_copy(update={"files": others | entries})
     write_manifest(folder, listed)
     return listed
 
@@ -197,31 +262,48 @@ def load_bundle(folder: Path) -> Bundle:
     manifest = read_manifest(folder)
     for name, entry in manifest.files.items():
         _check(folder / name, entry)
-    for name in ("denoiser.safetensors", "labels.json"):
+    _require(folder, manifest, (DENOISER, LABELS))
+    labels = tuple(Label(**entry) for entry in json.loads((folder / LABELS).read_text("utf-8")))
+    if len(labels) != manifest.network.classes:
+        msg = (
+            f"{folder}/{LABELS}: {len(labels)} classes; the network has {manifest.network.classes}"
+        )
+        raise BundleRefused(msg)
+    weights = load_file(folder / DENOISER)
+    try:
+        network = with_weights(lambda: build_denoiser(manifest.network), weights)
+    except RuntimeError as error:
+        said = " ".join(str(error).split())
+        msg = f"{folder}/{DENOISER} does not fit the manifest: {said:.400}"
+        raise BundleRefused(msg) from error
+    network.eval().requires_grad_(requires_grad=False)
+    return Bundle(manifest, labels, network, _autoencoder(folder, manifest))
+
+
+def _autoencoder(folder: Path, manifest: Manifest) -> LatentCodec | None:
+    """The autoencoder that the manifest lists, if any."""
+    spec = manifest.process.codec
+    if not (isinstance(spec, LatentsSpec) and manifest.files.keys() & set(AUTOENCODER_FILES)):
+        return None
+    _require(folder, manifest, AUTOENCODER_FILES)
+    try:
+        return load_autoencoder(str(folder / AUTOENCODER), spec)
+    except AutoencoderRefused as error:
+        raise BundleRefused(str(error)) from error
+
+
+def _require(folder: Path, manifest: Manifest, names: Sequence[str]) -> None:
+    for name in names:
         if name not in manifest.files:
             msg = f"{folder}/manifest.json: files: lacks {name}; restore the bundle from its source"
             raise BundleRefused(msg)
-    labels = tuple(
-        Label(**entry) for entry in json.loads((folder / "labels.json").read_text("utf-8"))
-    )
-    if len(labels) != manifest.network.classes:
-        msg = (
-            f"{folder}/labels.json: {len(labels)} classes; "
-            f"the network has {manifest.network.classes}"
-        )
-        raise BundleRefused(msg)
-    network = DiMR(manifest.network)
-    try:
-        network.load_state_dict(load_file(folder / "denoiser.safetensors"))
-    except RuntimeError as error:
-        msg = f"{folder}/denoiser.safetensors does not fit the manifest: {error}"
-        raise BundleRefused(msg) from error
-    return Bundle(manifest, labels, network.eval().requires_grad_(requires_grad=False))
 
 
 def _entry(path: Path) -> FileEntry:
-    content = path.read_bytes()
-    return FileEntry(sha256=hashlib.sha256(content).hexdigest(), size_bytes=len(content))
+    with path.open("rb") as file:
+        return FileEntry(
+            sha256=hashlib.file_digest(file, "sha256").hexdigest(), size_bytes=path.stat().st_size
+        )
 
 
 def _check(path: Path, entry: FileEntry) -> None:

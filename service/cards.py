@@ -51,7 +51,7 @@ class ModelCard(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     id: str
-    kind: Literal["dimr", "layered"]
+    kind: Literal["dimr", "uvit", "dit", "layered"]
     conditioning: tuple[Conditioning, ...]
     sizes: tuple[int, ...]
     classes: tuple[ClassEntry, ...] = ()

@@ -21,7 +21,7 @@ def build_engine(folder: Path, *, device: str, capacity: int) -> EagerEngine:
         capacity: slots, at least 1.
 
     Raises:
-        BundleRefused: the bundle is damaged or of another format version.
+        BundleRefused: it is damaged, of another format version, or cannot decode its latents.
         DeviceAbsent: there is no such device here.
     """
     if device == "cuda" and not torch.cuda.is_available():

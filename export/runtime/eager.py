@@ -9,9 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from export.runtime.trajectory import Trajectories
-from model.autoencoder import PixelCodec
 from model.bundle import Bundle
-from model.diffusion.prediction import static_threshold
 from model.diffusion.predictor import NoisePredictor
 from model.sampling.samplers import SAMPLERS, table_for
 from model.sampling.tables import SolverTable
@@ -30,13 +28,17 @@ class EagerEngine:
     """
 
     def __init__(self, bundle: Bundle, *, capacity: int, device: torch.device) -> None:
-        """Move the network to `device`, probe it, and allocate `capacity` slots."""
+        """Move network and codec to `device`, probe, and allocate `capacity` slots.
+
+        Raises:
+            BundleRefused: a latent model without its autoencoder.
+        """
         manifest = bundle.manifest
         self._manifest = manifest
         self._labels = bundle.labels
         self._capacity = capacity
         self._device = device
-        self._codec = PixelCodec(manifest.process.codec)
+        self._codec = bundle.codec.to(device)
         self._predictor = NoisePredictor(bundle.network, manifest.process).to(device)
         network = manifest.network
         self._shape = (network.channels, network.size, network.size)
@@ -44,7 +46,7 @@ class EagerEngine:
             capacity,
             self._shape,
             null_label=network.classes,
-            threshold=static_threshold,
+            threshold=self._codec.threshold,
             device=device,
         )
         self._tables: dict[tuple[int, str, float], SolverTable] = {}

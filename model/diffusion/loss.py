@@ -18,19 +18,24 @@ def reduce_to(x: Tensor, side: int) -> Tensor:
     return F.avg_pool2d(x, ratio) * ratio
 
 
-def multiscale_loss(predictions: Sequence[Tensor], target: Tensor) -> Tensor:
-    """Weighted squared error over all branches.
+def branch_losses(predictions: Sequence[Tensor], target: Tensor) -> Tensor:
+    """Weighted squared error of each branch, in float32.
 
     Args:
         predictions: one (B, C, side, side) a branch, low to high resolution.
         target: (B, C, S, S) at full resolution.
 
     Returns:
-        (B,) loss per sample, sum over branches of mean square / K^2.
+        (R, B) mean square / K^2 of each branch and sample.
     """
     terms = []
     for prediction in predictions:
         side = prediction.shape[-1]
-        error = (prediction - reduce_to(target, side)).square().mean((1, 2, 3))
+        error = (prediction.float() - reduce_to(target, side)).square().mean((1, 2, 3))
         terms.append(error * (side / target.shape[-1]) ** 2)
-    return torch.stack(terms).sum(0)
+    return torch.stack(terms)
+
+
+def multiscale_loss(predictions: Sequence[Tensor], target: Tensor) -> Tensor:
+    """Loss per sample, the sum of its branches': (B,); arguments as for `branch_losses`."""
+    return branch_losses(predictions, target).sum(0)

@@ -21,6 +21,7 @@ from model.sampling.arguments import (
     png_path,
 )
 from model.sampling.classes import ClassUnknown, file_stems, find_class
+from model.sampling.devices import chosen_device
 from model.sampling.images import ImageRequest, generate, network_rows
 from model.sampling.noise import MAX_SEED
 from model.sampling.pictures import ORIGIN, encode_png, grid_columns, join_grid, write_whole
@@ -115,6 +116,7 @@ def _run(arguments: argparse.Namespace) -> int:
         for label in bundle.labels:
             print(", ".join((label.name, *label.aliases)))
         return 0
+    bundle.to(chosen_device(arguments.device))
     requests = _requests(bundle, arguments)
     rows = network_rows(bundle, requests)
     paths = _paths(bundle, requests, arguments)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
+from model.sampling.devices import add_device
 from model.sampling.noise import MAX_SEED
 from model.sampling.samplers import SAMPLERS
 from model.sampling.tables import MAX_STEPS
@@ -77,7 +78,7 @@ def png_path(text: str) -> Path:
 
 
 def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add --steps, --guidance, --sampler, --seed and --threads."""
+    """Add --steps, --guidance, --sampler, --seed, --threads and --device."""
     parser.add_argument(
         "--steps",
         type=integer(1, MAX_STEPS),
@@ -109,6 +110,7 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="CPU threads (default: all)",
     )
+    add_device(parser)
 
 
 def chosen_sampling(arguments: argparse.Namespace, defaults: SamplingDefaults) -> SamplingDefaults:

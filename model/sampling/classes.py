@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from difflib import get_close_matches
 
-from model.bundle import Label
+from model.specs.manifest import Label
 
 
 class ClassUnknown(ValueError):

@@ -8,13 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.autoencoder import PixelCodec
 from model.bundle import Bundle
 from model.diffusion.errors import ParameterRejected
-from model.diffusion.prediction import static_threshold
-from model.diffusion.predictor import NoisePredictor
-from model.sampling.loop import sample
-from model.sampling.noise import MAX_SEED, initial_noise
+from model.sampling.noise import MAX_SEED
+from model.sampling.painter import Painter
 from model.sampling.samplers import table_for
 from model.sampling.tables import SolverTable
 
@@ -75,16 +72,18 @@ def generate(
     Raises:
         ParameterRejected: a number is out of range.
         SamplerUnknown: a sampler that does not exist.
+        BundleRefused: a latent model without its autoencoder.
     """
     if batch < 1:
         raise ParameterRejected(batch, name="batch", allowed="at least 1")
-    tables = _tables(bundle, requests)
+    tables, manifest = _tables(bundle, requests), bundle.manifest
+    painter = Painter(bundle.network, manifest.network, manifest.process, bundle.codec)
     parts = (
         (tables[procedure], part)
         for procedure, group in groupby(requests, lambda request: request.procedure)
         for part in _batched(list(group), batch)
     )
-    return (image for table, part in parts for image in _images(bundle, table, part, on_call))
+    return (image for table, part in parts for image in _images(painter, table, part, on_call))
 
 
 def network_rows(bundle: Bundle, requests: Sequence[ImageRequest]) -> int:
@@ -117,35 +116,17 @@ def _batched(requests: Sequence[ImageRequest], batch: int) -> Iterator[Sequence[
 
 
 def _images(
-    bundle: Bundle, table: SolverTable, requests: Sequence[ImageRequest], on_call: OnCall | None
+    painter: Painter,
+    table: SolverTable,
+    requests: Sequence[ImageRequest],
+    on_call: OnCall | None,
 ) -> NDArray[np.uint8]:
     """One batch of one procedure: (B, H, W, 3)."""
-    network, process = bundle.manifest.network, bundle.manifest.process
-    predictor = NoisePredictor(bundle.network, process)
-    shape = (network.channels, network.size, network.size)
-    x = initial_noise([request.seed for request in requests], shape)
-    labels = x.new_tensor([request.label for request in requests]).long()
-    null = labels.new_full(labels.shape, network.classes)
     rows = (table.rows_per_call * len(requests)).tolist()
 
     def report(calls: int, state: Tensor, data: Tensor) -> None:
         if on_call is not None:
             on_call(rows[calls - 1])
 
-    x = sample(
-        lambda x, t: predictor(x, t, labels),
-        table,
-        x,
-        unconditional=lambda x, t: predictor(x, t, null),
-        threshold=static_threshold,
-        on_step=report,
-    )
-    return to_levels(PixelCodec(process.codec).decode(x))
-
-
-def to_levels(images: Tensor) -> NDArray[np.uint8]:
-    """Images (B, 3, H, W) in [-1, 1] to uint8 (B, H, W, 3), rounded to the nearest level."""
-    levels: NDArray[np.uint8] = (
-        ((images + 1) * 127.5).round().byte().permute(0, 2, 3, 1).contiguous().numpy()
-    )
-    return levels
+    labels, seeds = [r.label for r in requests], [r.seed for r in requests]
+    return painter.paint(table, labels, seeds, on_step=report)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from model.data.mosaic import join_tiles
+from model.data.emoji.mosaic import join_tiles
 
 SOFTWARE = "dimr-serve"
 ORIGIN = "AI-generated"

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from model.bundle import load_bundle, write_bundle
-from model.denoisers.dimr import DiMR
+from model.denoisers.build import build_denoiser
 from model.specs.recipe import Recipe
 
 
@@ -15,8 +15,9 @@ def tiny_bundle(tmp_path_factory):
             "id": "tiny",
             "description": "for tests",
             "licence": "Apache-2.0",
-            "data": {"concepts": ["a", "b", "c"], "size": 16},
+            "data": {"kind": "emoji", "concepts": ["a", "b", "c"], "size": 16},
             "network": {
+                "kind": "dimr",
                 "size": 8,
                 "channels": 12,
                 "classes": 3,
@@ -27,7 +28,7 @@ def tiny_bundle(tmp_path_factory):
                 ],
             },
             "process": {
-                "codec": {"factor": 2},
+                "codec": {"kind": "pixels", "factor": 2},
                 "schedule": {"kind": "cosine"},
                 "prediction": "velocity",
                 "t_min": 0.01,
@@ -37,7 +38,7 @@ def tiny_bundle(tmp_path_factory):
         }
     )
     torch.manual_seed(0)
-    network = DiMR(recipe.network)
+    network = build_denoiser(recipe.network)
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, 0.05, 0.15)
     folder = tmp_path_factory.mktemp("bundles") / "tiny"

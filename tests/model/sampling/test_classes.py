@@ -2,8 +2,8 @@
 
 import pytest
 
-from model.bundle import Label
 from model.sampling.classes import ClassUnknown, file_stems, find_class
+from model.specs.manifest import Label
 
 LABELS = (
     Label(name="tiger face", aliases=("tiger",)),

@@ -1,0 +1,268 @@
+"""dimr-export: make bundles of checkpoints from elsewhere, and complete them."""
+
+import argparse
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+from export.checkpoint import SUFFIXES, CheckpointRefused
+from export.official import Import, import_official
+from model.autoencoder import AutoencoderRefused
+from model.bundle import BundleRefused, add_autoencoder
+from model.data.errors import DataError
+from model.data.images.classes import read_class_index
+from model.denoisers.official import LayoutMismatch
+from model.sampling.arguments import ArgumentRefused, Parser
+from model.specs.base import ModelId
+from model.specs.process import CodecSpec, LatentsSpec, PixelsSpec
+
+PROGRAM = "dimr-export"
+LICENCE = (
+    "not stated with the checkpoint: the weights are their authors'; ImageNet, which they were "
+    "trained on, is for non-commercial research and education"
+)
+
+_DESCRIPTION = """\
+Make bundles, the folders that dimr-serve and dimr-sample read, of checkpoints from elsewhere."""
+_EPILOG = """\
+examples:
+  dimr-export import-official imagenet256_xl2r.pth --heads 16 --out models/xl2r
+  dimr-export add-autoencoder models/xl2r stabilityai/sd-vae-ft-ema"""
+
+_IMPORT = """\
+Turn a checkpoint in the layout of DiMR's authors into a bundle. Every size but the number of heads
+is read off the tensors, and a tensor that is missing, unexpected or misshapen is named.
+
+The file may be PyTorch's, safetensors or NumPy's, and the state dict bare, inside dictionaries or
+prefixed with "module.". It is loaded as weights only: code in it is refused, not run."""
+_IMPORT_EPILOG = """\
+examples:
+  dimr-export import-official nnet_ema.pth --heads 16 --out models/dimr-xl2r-256
+  dimr-export import-official run.pth --heads 12 --key nnet_ema --labels names.txt --out models/mine
+  dimr-export import-official nnet_ema.pth --heads 16 --out models/dimr-g2r-256 \\
+      --autoencoder stabilityai/sd-vae-ft-ema
+
+The released DiMR-XL and DiMR-G have 16 heads, M and L 12. A bundle of latents samples once it has
+an autoencoder, now by --autoencoder or later by dimr-export add-autoencoder."""
+_ADD = """\
+Copy an autoencoder into a bundle of latents, which cannot make images without one. One that the
+bundle has already is replaced."""
+_ADD_EPILOG = """\
+examples:
+  dimr-export add-autoencoder models/dimr-xl2r-256 stabilityai/sd-vae-ft-ema
+  dimr-export add-autoencoder models/dimr-xl2r-256 downloads/sd-vae-ft-ema
+
+Needs diffusers: pip install 'dimr-serve[latents]'."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns 0, 2 when something is wrong or 130 when it was interrupted."""
+    try:
+        arguments = _parser().parse_args(argv)
+        print(arguments.run(arguments))
+    except (
+        ArgumentRefused,
+        AutoencoderRefused,
+        BundleRefused,
+        CheckpointRefused,
+        DataError,
+        LayoutMismatch,
+        OSError,
+    ) as error:
+        print(f"{PROGRAM}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"{PROGRAM}: interrupted; no half-written file is left", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog=PROGRAM,
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
+    _describe_import(
+        commands.add_parser(
+            "import-official",
+            help="a checkpoint of DiMR's authors becomes a bundle",
+            description=_IMPORT,
+            epilog=_IMPORT_EPILOG,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+    )
+    _describe_add(
+        commands.add_parser(
+            "add-autoencoder",
+            help="a bundle of latents gets the autoencoder that decodes them",
+            description=_ADD,
+            epilog=_ADD_EPILOG,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+    )
+    return parser
+
+
+def _describe_import(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(run=_import_official)
+    parser.add_argument(
+        "checkpoint", type=Path, metavar="CHECKPOINT", help=f"a file: {', '.join(SUFFIXES)}"
+    )
+    parser.add_argument(
+        "--heads",
+        type=_heads,
+        required=True,
+        metavar="N",
+        help="attention heads; several Transformer stages that differ: one each, as in 12,6",
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="BUNDLE", help="folder of the bundle"
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace a bundle that is there already"
+    )
+    parser.add_argument(
+        "--key", metavar="NAME", help="which of several state dicts in the file, such as ema"
+    )
+    parser.add_argument(
+        "--autoencoder",
+        metavar="SOURCE",
+        help="folder in the format of diffusers, or OWNER/NAME on the Hugging Face Hub",
+    )
+    parser.add_argument(
+        "--labels",
+        type=Path,
+        metavar="FILE",
+        help="names of the classes: one a line, or JSON (default: ImageNet's where there are 1000)",
+    )
+    parser.add_argument(
+        "--codec",
+        type=_codec,
+        metavar="KIND:FACTOR",
+        help="what the channels are, latents:8 or pixels:2 (default: 4 are latents:8, 3 pixels:1)",
+    )
+    parser.add_argument("--id", type=_model_id, metavar="ID", help="(default: by the file's name)")
+    parser.add_argument("--description", metavar="TEXT", help="(default: made of the sizes)")
+    parser.add_argument(
+        "--licence", default=LICENCE, metavar="TEXT", help="of the weights (default: not stated)"
+    )
+
+
+def _describe_add(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(run=_add_autoencoder)
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="folder of the bundle")
+    parser.add_argument(
+        "source",
+        metavar="SOURCE",
+        help="folder in the format of diffusers, or OWNER/NAME on the Hugging Face Hub",
+    )
+
+
+def _heads(text: str) -> tuple[int, ...]:
+    if not re.fullmatch(r"[1-9]\d{0,3}(,[1-9]\d{0,3})*", text, re.ASCII):
+        msg = f"got {text!r}; allowed: a whole number from 1, or several as in 12,6"
+        raise argparse.ArgumentTypeError(msg)
+    return tuple(map(int, text.split(",")))
+
+
+def _codec(text: str) -> CodecSpec:
+    match = re.fullmatch(r"(latents|pixels):([1-9]\d?)", text, re.ASCII)
+    if match is None:
+        msg = f"got {text!r}; allowed: latents:FACTOR or pixels:FACTOR, factors from 1 to 99"
+        raise argparse.ArgumentTypeError(msg)
+    factor = int(match[2])
+    return LatentsSpec(factor=factor) if match[1] == "latents" else PixelsSpec(factor=factor)
+
+
+def _model_id(text: str) -> str:
+    try:
+        return TypeAdapter(ModelId).validate_python(text)
+    except ValidationError as error:
+        msg = f"got {text!r}; allowed: lower-case letters, digits, '.', '_' and '-'"
+        raise argparse.ArgumentTypeError(msg) from error
+
+
+def _import_official(arguments: argparse.Namespace) -> str:
+    """Import a checkpoint; returns what to tell the user."""
+    out: Path = arguments.out
+    _check_out(out, overwrite=arguments.overwrite)
+    said = Import(
+        heads=arguments.heads,
+        place=arguments.key,
+        id=arguments.id,
+        description=arguments.description,
+        licence=arguments.licence,
+        classes=None if arguments.labels is None else read_class_index(arguments.labels),
+        codec=arguments.codec,
+        autoencoder=arguments.autoencoder,
+    )
+    with _Display(arguments.checkpoint.stat().st_size) as display:
+        manifest = import_official(arguments.checkpoint, out, said, display.began, display.advanced)
+    lines = [f"bundle {manifest.id} in {out}: {manifest.description}"]
+    if isinstance(manifest.process.codec, LatentsSpec) and said.autoencoder is None:
+        lines.append(f"to make images, add an autoencoder: {PROGRAM} add-autoencoder {out} SOURCE")
+    return "\n".join(lines)
+
+
+def _check_out(out: Path, *, overwrite: bool) -> None:
+    """Refuse to replace what exists, and to replace anything but a bundle even when asked to."""
+    if not (out.exists() or out.is_symlink()):
+        return
+    if not overwrite:
+        msg = f"argument --out: {out} exists; allowed: another folder, or --overwrite"
+        raise ArgumentRefused(msg)
+    if not (out / "manifest.json").is_file():
+        msg = f"argument --out: {out} exists and is no bundle; allowed: another folder"
+        raise ArgumentRefused(msg)
+
+
+def _add_autoencoder(arguments: argparse.Namespace) -> str:
+    """Add an autoencoder; returns what to tell the user."""
+    manifest = add_autoencoder(arguments.bundle, arguments.source)
+    return f"bundle {manifest.id} in {arguments.bundle} has its autoencoder"
+
+
+class _Display:
+    """A live bar on stderr: what is being done, and bytes of the checkpoint seen."""
+
+    def __init__(self, size_bytes: int) -> None:
+        console = Console(stderr=True)
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            DownloadColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task("", total=size_bytes)
+
+    def __enter__(self) -> "_Display":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def began(self, stage: str) -> None:
+        """Say what is being done from now on."""
+        self._bar.update(self._task, description=stage)
+
+    def advanced(self, size_bytes: int) -> None:
+        """Count bytes of the checkpoint."""
+        self._bar.advance(self._task, size_bytes)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

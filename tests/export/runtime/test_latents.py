@@ -1,0 +1,91 @@
+"""The engine on latents: nothing clamps them, and decoding does not look at neighbours."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from export.runtime.eager import EagerEngine
+from model.autoencoder import load_autoencoder
+from model.bundle import Bundle, BundleRefused
+from model.denoisers.official import from_state_dict
+from model.sampling.images import ImageRequest, generate
+from model.specs.process import (
+    DiscreteScheduleSpec,
+    LatentsSpec,
+    Prediction,
+    ProcessSpec,
+    SamplingDefaults,
+)
+
+MIXED = [
+    ImageRequest(label=0, seed=1, steps=3, sampler="dpmpp_3s", guidance=1.4),
+    ImageRequest(label=7, seed=2, steps=5, sampler="dpmpp_2m", guidance=1.0),
+    ImageRequest(label=9, seed=3, steps=4, sampler="ddim", guidance=3.0),
+]
+
+
+@pytest.fixture
+def bundle(tiny_bundle, state_dict, autoencoder_folder):
+    network = from_state_dict(state_dict, num_heads=4).requires_grad_(requires_grad=False)
+    spec = LatentsSpec()
+    process = ProcessSpec(
+        codec=spec,
+        schedule=DiscreteScheduleSpec(),
+        prediction=Prediction.NOISE,
+        t_min=0.001,
+        t_max=1,
+    )
+    changes = {
+        "sizes": (128,),
+        "network": network.spec,
+        "process": process,
+        "sampling": SamplingDefaults(grid="time"),
+    }
+    manifest = tiny_bundle.manifest.model_copy(update=changes)
+    codec = load_autoencoder(str(autoencoder_folder), spec)
+    return Bundle(manifest, tiny_bundle.labels, network, codec)
+
+
+@pytest.fixture
+def engine(bundle):
+    return EagerEngine(bundle, capacity=3, device=torch.device("cpu"))
+
+
+def run(engine, requests):
+    """Step all together; images in request order."""
+    for slot, request in enumerate(requests):
+        engine.admit(slot, **dataclasses.asdict(request))
+    images, running = {}, set(range(len(requests)))
+    while running:
+        for slot in engine.step(sorted(running)):
+            images[slot] = engine.take(slot)
+            running.remove(slot)
+    return [images[slot] for slot in range(len(requests))]
+
+
+def test_a_decoded_image_is_bit_equal_alone_and_among_unlike_neighbours(engine):
+    together = run(engine, MIXED)
+    for request, image in zip(MIXED, together, strict=True):
+        (alone,) = run(engine, [request])
+        np.testing.assert_array_equal(image, alone)
+
+
+def test_the_engine_draws_what_the_reference_draws(engine, bundle):
+    expected = generate(bundle, MIXED, batch=1)
+    for image, reference in zip(run(engine, MIXED), expected, strict=True):
+        assert image.shape == (128, 128, 3)
+        assert np.abs(image.astype(int) - reference).max() <= 1
+
+
+def test_latents_leave_the_range_of_pixels(engine):
+    engine.admit(0, label=0, seed=1, steps=1, sampler="ddim", guidance=1.0)
+    engine.step([0])
+    assert engine._trajectories.state(0).abs().max() > 1.5
+
+
+def test_an_engine_needs_the_autoencoder(bundle):
+    bare = dataclasses.replace(bundle, autoencoder=None)
+    with pytest.raises(BundleRefused, match="dimr-export add-autoencoder BUNDLE SOURCE"):
+        EagerEngine(bare, capacity=1, device=torch.device("cpu"))

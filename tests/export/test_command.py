@@ -1,0 +1,414 @@
+"""dimr-export: what it makes of checkpoints, and what it says about bad ones."""
+
+import hashlib
+import json
+import os
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from export.__main__ import main
+from export.runtime.build import build_engine
+from model.bundle import BundleRefused, load_bundle, read_manifest
+from model.sampling.images import ImageRequest, generate
+from model.sampling.samplers import table_for
+from model.specs.networks import DiMRSpec, Norm
+
+
+def save_numpy(tensors, path):
+    np.savez(path, **{name: value.numpy() for name, value in tensors.items()})
+
+
+FORMS = {
+    "bare.pth": torch.save,
+    "wrapped.pth": lambda sd, path: torch.save({"nnet": sd, "step": 7}, path),
+    "prefixed.pt": lambda sd, path: torch.save({f"module.{k}": v for k, v in sd.items()}, path),
+    "legacy.bin": lambda sd, path: torch.save(sd, path, _use_new_zipfile_serialization=False),
+    "tensors.safetensors": save_file,
+    "arrays.npz": save_numpy,
+}
+
+
+@pytest.fixture
+def checkpoint(state_dict, tmp_path):
+    path = tmp_path / "DiMR XL.pth"
+    torch.save(state_dict, path)
+    return path
+
+
+def run(*arguments):
+    return main([str(argument) for argument in arguments])
+
+
+def convert(checkpoint, out, *more):
+    return run("import-official", checkpoint, "--heads", 4, "--out", out, *more)
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_an_imported_network_agrees_with_the_authors_outputs(state_dict, recorded, tmp_path, name):
+    FORMS[name](state_dict, tmp_path / name)
+    assert convert(tmp_path / name, tmp_path / "bundle") == 0
+    network = load_bundle(tmp_path / "bundle").network
+    for k in range(7):
+        x, t, y = (recorded[f"run{k}/{part}"] for part in "xty")
+        with torch.no_grad():
+            predictions = network(x, t, y)
+        for branch, prediction in enumerate(predictions):
+            expected = recorded[f"run{k}/out{branch}"]
+            torch.testing.assert_close(prediction, expected, atol=1e-4, rtol=0)
+
+
+def test_the_bundle_has_the_authors_process_and_sampling(checkpoint, tmp_path):
+    assert convert(checkpoint, tmp_path / "bundle") == 0
+    manifest = read_manifest(tmp_path / "bundle")
+    assert manifest.id == "dimr-xl"
+    assert manifest.sizes == (128,)
+    assert isinstance(manifest.network, DiMRSpec)
+    assert manifest.network.norm is Norm.TD_RMSNORM
+    assert manifest.process.model_dump(mode="json") == {
+        "codec": {"kind": "latents", "factor": 8, "channels": 4, "scale": 0.18215},
+        "schedule": {"kind": "stable-diffusion"},
+        "prediction": "noise",
+        "t_min": 0.001,
+        "t_max": 1.0,
+    }
+    assert manifest.sampling.model_dump() == {
+        "sampler": "dpmpp_3s",
+        "grid": "time",
+        "final": "t_end",
+        "steps": 250,
+        "guidance": 1.4,
+    }
+    assert "not stated" in manifest.licence
+    assert manifest.provenance["paper"] == "arXiv:2406.09416"
+    assert manifest.provenance["file"] == "DiMR XL.pth"
+    content = checkpoint.read_bytes()
+    assert manifest.provenance["sha256"] == hashlib.sha256(content).hexdigest()
+
+
+def test_what_the_user_says_about_the_weights_is_kept(checkpoint, tmp_path):
+    said = ("--id", "mine", "--description", "My model.", "--licence", "CC0-1.0")
+    assert convert(checkpoint, tmp_path / "bundle", *said) == 0
+    manifest = read_manifest(tmp_path / "bundle")
+    assert (manifest.id, manifest.description, manifest.licence) == ("mine", "My model.", "CC0-1.0")
+
+
+def with_classes(state_dict, rows):
+    embedding = {"stages.0.class_embeds.weight": torch.zeros(rows, 32)}
+    return state_dict | embedding
+
+
+@pytest.mark.parametrize(
+    ("rows", "names"),
+    [
+        (1001, {0: "tench", 388: "giant panda", 999: "toilet tissue"}),
+        (11, {0: "class 0", 9: "class 9"}),
+    ],
+)
+def test_a_thousand_classes_are_imagenets_and_others_are_numbered(
+    state_dict, tmp_path, rows, names
+):
+    torch.save(with_classes(state_dict, rows), tmp_path / "c.pth")
+    assert convert(tmp_path / "c.pth", tmp_path / "bundle") == 0
+    labels = load_bundle(tmp_path / "bundle").labels
+    assert len(labels) == rows - 1
+    assert {k: labels[k].name for k in names} == names
+
+
+def test_imagenets_aliases_come_along(state_dict, tmp_path):
+    torch.save(with_classes(state_dict, 1001), tmp_path / "c.pth")
+    assert convert(tmp_path / "c.pth", tmp_path / "bundle") == 0
+    assert "panda" in load_bundle(tmp_path / "bundle").labels[388].aliases
+
+
+def test_labels_may_come_from_a_file(checkpoint, tmp_path):
+    (tmp_path / "names.txt").write_text("".join(f"name {k}, other {k}\n" for k in range(10)))
+    assert convert(checkpoint, tmp_path / "bundle", "--labels", tmp_path / "names.txt") == 0
+    label = load_bundle(tmp_path / "bundle").labels[3]
+    assert (label.name, label.aliases) == ("name 3", ("other 3",))
+
+
+def test_one_of_several_state_dicts_is_chosen_by_name(state_dict, tmp_path, capsys):
+    ema = {name: value * 0 for name, value in state_dict.items()}
+    torch.save({"nnet": state_dict, "nnet_ema": ema}, tmp_path / "c.pth")
+    assert convert(tmp_path / "c.pth", tmp_path / "bundle") == 2
+    assert "nnet, nnet_ema; choose one with --key" in capsys.readouterr().err
+    assert convert(tmp_path / "c.pth", tmp_path / "bundle", "--key", "nnet_ema") == 0
+    parameters = load_bundle(tmp_path / "bundle").network.parameters()
+    assert all(parameter.count_nonzero() == 0 for parameter in parameters)
+
+
+def pixel_state_dict(state_dict, channels):
+    """The same network for other channels."""
+    changed = dict(state_dict)
+    for stage in range(2):
+        conv = changed[f"stages.{stage}.input_layer.1.weight"]
+        changed[f"stages.{stage}.input_layer.1.weight"] = conv[:, :1].repeat(1, channels, 1, 1)
+        for part in ("weight", "bias"):
+            name = f"stages.{stage}.output_layer.2.{part}"
+            changed[name] = changed[name][:1].repeat(channels, *(1,) * (changed[name].ndim - 1))
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("channels", "options", "codec", "size"),
+    [
+        (3, (), {"kind": "pixels", "factor": 1}, 16),
+        (12, ("--codec", "pixels:2"), {"kind": "pixels", "factor": 2}, 32),
+        (
+            16,
+            ("--codec", "latents:4"),
+            {"kind": "latents", "factor": 4, "channels": 16, "scale": 0.18215},
+            64,
+        ),
+    ],
+)
+def test_channels_say_what_is_denoised(state_dict, tmp_path, channels, options, codec, size):
+    torch.save(pixel_state_dict(state_dict, channels), tmp_path / "c.pth")
+    assert convert(tmp_path / "c.pth", tmp_path / "bundle", *options) == 0
+    manifest = load_bundle(tmp_path / "bundle").manifest
+    assert manifest.process.codec.model_dump() == codec
+    assert manifest.sizes == (size,)
+
+
+@pytest.mark.parametrize("channels", [2, 12])
+def test_other_channels_have_to_be_explained(state_dict, tmp_path, capsys, channels):
+    torch.save(pixel_state_dict(state_dict, channels), tmp_path / "c.pth")
+    assert convert(tmp_path / "c.pth", tmp_path / "bundle") == 2
+    assert f"has {channels} channels" in capsys.readouterr().err
+    assert convert(tmp_path / "c.pth", tmp_path / "bundle", "--codec", "pixels:3") == 2
+    assert "argument --codec: got pixels:3, 27 channels" in capsys.readouterr().err
+
+
+def test_a_model_of_pixels_takes_no_autoencoder(state_dict, autoencoder_folder, tmp_path, capsys):
+    torch.save(pixel_state_dict(state_dict, 3), tmp_path / "c.pth")
+    options = ("--autoencoder", autoencoder_folder)
+    assert convert(tmp_path / "c.pth", tmp_path / "bundle", *options) == 2
+    assert "none for a model of pixels" in capsys.readouterr().err
+
+
+def test_an_imported_model_serves_what_it_samples(checkpoint, autoencoder_folder, tmp_path):
+    out = tmp_path / "bundle"
+    assert convert(checkpoint, out, "--autoencoder", autoencoder_folder) == 0
+    bundle = load_bundle(out)
+    request = ImageRequest(label=3, seed=5, steps=3, sampler="dpmpp_3s", guidance=1.4)
+    (sampled,) = generate(bundle, [request], batch=1)
+    assert sampled.shape == (128, 128, 3)
+    engine = build_engine(out, device="cpu", capacity=2)
+    assert engine.card["sizes"] == [128]
+    engine.admit(1, label=3, seed=5, steps=3, sampler="dpmpp_3s", guidance=1.4)
+    for _ in range(3):
+        finished = engine.step([1])
+    assert finished == [1]
+    assert np.abs(engine.take(1).astype(int) - sampled).max() <= 1
+
+
+def test_an_image_takes_the_authors_250_guided_calls(checkpoint, tmp_path):
+    assert convert(checkpoint, tmp_path / "bundle") == 0
+    manifest = read_manifest(tmp_path / "bundle")
+    sampling = manifest.sampling
+    table = table_for(
+        manifest.process,
+        sampling,
+        sampler=sampling.sampler,
+        steps=sampling.steps,
+        guidance=sampling.guidance,
+    )
+    assert table.rows_per_call.tolist() == [2] * 250
+    assert table.guidance.unique().tolist() == [1.4]
+    assert table.t[0] == 1
+    assert 0.001 < table.t[-1] < 0.01
+
+
+def test_an_engine_is_not_built_without_the_autoencoder_and_the_command_adds_it(
+    checkpoint, autoencoder_folder, tmp_path, capsys
+):
+    out = tmp_path / "bundle"
+    assert convert(checkpoint, out) == 0
+    assert f"dimr-export add-autoencoder {out} SOURCE" in capsys.readouterr().out
+    with pytest.raises(BundleRefused, match="dimr-export add-autoencoder"):
+        build_engine(out, device="cpu", capacity=1)
+    assert run("add-autoencoder", out, autoencoder_folder) == 0
+    assert "has its autoencoder" in capsys.readouterr().out
+    assert build_engine(out, device="cpu", capacity=1).capacity == 1
+
+
+class Code:
+    """Something whose unpickling would run a command."""
+
+    def __init__(self, trace):
+        self.trace = trace
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.trace),)
+
+
+def cut(path, size):
+    path.write_bytes(path.read_bytes()[:-size])
+
+
+@pytest.mark.parametrize(
+    ("harm", "named"),
+    [
+        (lambda p, sd: p.unlink(), "No such file"),
+        (lambda p, sd: cut(p, 100), "damaged or not whole"),
+        (lambda p, sd: p.write_bytes(b""), "damaged or not whole"),
+        (lambda p, sd: p.write_text("hello"), "damaged"),
+        (lambda p, sd: torch.save([1], p), "holds a list; allowed: a dictionary"),
+        (lambda p, sd: torch.save({"a": torch.zeros(1)}, p), "no tensor is named stages.N"),
+        (
+            lambda p, sd: torch.save({k: v for k, v in sd.items() if "w2.bias" not in k}, p),
+            "missing stages.0.blocks.0.block2.w2.bias",
+        ),
+        (lambda p, sd: torch.save(sd | {"extra": torch.zeros(1)}, p), "unexpected extra"),
+        (
+            lambda p, sd: torch.save(
+                sd
+                | {
+                    "stages.0.blocks.0.block1.dense.bias": sd[
+                        "stages.0.blocks.0.block1.dense.bias"
+                    ][1:]
+                },
+                p,
+            ),
+            "misshapen stages.0.blocks.0.block1.dense.bias: (31,) instead of (32,)",
+        ),
+    ],
+    ids=["absent", "cut", "empty", "text", "list", "foreign", "missing", "extra", "misshapen"],
+)
+def test_a_bad_checkpoint_is_refused_in_one_line(
+    checkpoint, state_dict, tmp_path, capsys, harm, named
+):
+    harm(checkpoint, state_dict)
+    assert convert(checkpoint, tmp_path / "out" / "bundle") == 2
+    message = capsys.readouterr().err
+    assert named in message
+    assert message.startswith("dimr-export: ")
+    assert message.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_code_in_a_checkpoint_is_refused_and_not_run(state_dict, tmp_path, capsys):
+    torch.save({"model": state_dict, "hook": Code(tmp_path / "trace")}, tmp_path / "c.pth")
+    assert convert(tmp_path / "c.pth", tmp_path / "bundle") == 2
+    assert "holds more than weights: posix.mkdir" in capsys.readouterr().err
+    assert not (tmp_path / "trace").exists()
+
+
+def test_arrays_of_objects_are_refused(tmp_path, capsys):
+    np.savez(tmp_path / "c.npz", a=np.array([{}], dtype=object))
+    assert convert(tmp_path / "c.npz", tmp_path / "bundle") == 2
+    assert "damaged or not whole" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (("--heads", "0"), "argument --heads: got '0'"),
+        (("--heads", "5"), "heads: got 5; allowed: a divisor of dim = 32"),
+        (("--heads", "4,4"), "num_heads: got 2 numbers"),
+        (("--id", "Not An Id"), "argument --id: got 'Not An Id'"),
+        (("--codec", "latents"), "argument --codec: got 'latents'"),
+        (("--key", "ema"), "argument --key: got 'ema'"),
+        (("--labels", "/absent.txt"), "/absent.txt"),
+        (("--autoencoder", "/absent"), "autoencoder: got '/absent'"),
+        (("--colour", "red"), "unrecognized arguments: --colour red"),
+    ],
+)
+def test_a_bad_option_is_named(checkpoint, tmp_path, capsys, options, named):
+    assert convert(checkpoint, tmp_path / "bundle", *options) == 2
+    message = capsys.readouterr().err
+    assert named in message
+    assert message.count("\n") == 1
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_too_few_labels_are_refused(checkpoint, tmp_path, capsys):
+    (tmp_path / "names.txt").write_text("a\nb\n")
+    assert convert(checkpoint, tmp_path / "bundle", "--labels", tmp_path / "names.txt") == 2
+    assert "argument --labels: got 2 classes; allowed: the model's 10" in capsys.readouterr().err
+
+
+def test_a_file_of_unknown_kind_is_refused(checkpoint, tmp_path, capsys):
+    other = checkpoint.rename(tmp_path / "weights.h5")
+    assert convert(other, tmp_path / "bundle") == 2
+    assert ".safetensors" in capsys.readouterr().err
+
+
+def test_a_bundle_is_replaced_only_when_asked(checkpoint, tmp_path, capsys):
+    out = tmp_path / "bundle"
+    assert convert(checkpoint, out) == 0
+    assert convert(checkpoint, out, "--id", "second") == 2
+    assert "exists; allowed: another folder, or --overwrite" in capsys.readouterr().err
+    assert read_manifest(out).id == "dimr-xl"
+    assert convert(checkpoint, out, "--id", "second", "--overwrite") == 0
+    assert read_manifest(out).id == "second"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["DiMR XL.pth", "bundle"]
+
+
+def test_what_is_no_bundle_is_never_replaced(checkpoint, tmp_path, capsys):
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "diary.txt").write_text("dear diary")
+    assert convert(checkpoint, home, "--overwrite") == 2
+    assert "exists and is no bundle" in capsys.readouterr().err
+    assert (home / "diary.txt").exists()
+
+
+def test_a_file_name_that_makes_no_id_needs_one(checkpoint, tmp_path, capsys):
+    strange = checkpoint.rename(tmp_path / "模型.pth")
+    assert convert(strange, tmp_path / "bundle") == 2
+    assert "say one with --id" in capsys.readouterr().err
+
+
+def test_an_interrupted_import_leaves_nothing(checkpoint, tmp_path, capsys, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("model.bundle.save_file", interrupt)
+    assert convert(checkpoint, tmp_path / "bundle") == 130
+    assert "interrupted" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == [checkpoint.name]
+
+
+@pytest.mark.parametrize(
+    ("bundle", "named"), [("absent", "is no bundle"), ("pixels", "only they need one")]
+)
+def test_an_autoencoder_needs_a_bundle_of_latents(
+    state_dict, autoencoder_folder, tmp_path, capsys, bundle, named
+):
+    torch.save(pixel_state_dict(state_dict, 3), tmp_path / "c.pth")
+    assert convert(tmp_path / "c.pth", tmp_path / "pixels") == 0
+    assert run("add-autoencoder", tmp_path / bundle, autoencoder_folder) == 2
+    assert named in capsys.readouterr().err
+
+
+def test_an_autoencoder_of_another_shape_leaves_the_bundle_sound(
+    checkpoint, autoencoder_folder, tmp_path, capsys
+):
+    out = tmp_path / "bundle"
+    assert convert(checkpoint, out) == 0
+    wrong = tmp_path / "wrong"
+    shutil.copytree(autoencoder_folder, wrong)
+    config = json.loads((wrong / "config.json").read_text())
+    (wrong / "config.json").write_text(json.dumps(config | {"latent_channels": 8}))
+    assert run("add-autoencoder", out, wrong) == 2
+    assert "cannot be loaded" in capsys.readouterr().err
+    assert load_bundle(out).autoencoder is None
+
+
+@pytest.mark.parametrize("arguments", [(), ("import-official",), ("paint",)])
+def test_an_incomplete_command_is_one_clear_line(arguments, capsys):
+    assert run(*arguments) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", [(), ("import-official",), ("add-autoencoder",)])
+def test_every_command_has_help_with_examples(command, capsys):
+    with pytest.raises(SystemExit) as stop:
+        run(*command, "--help")
+    assert stop.value.code == 0
+    assert "examples:\n  dimr-export" in capsys.readouterr().out
