@@ -1,93 +1,69 @@
-"""dimr-evaluate: measure a bundle against the images it was trained on."""
+"""dimr-evaluate: measure a bundle, or the images it made."""
 
 import argparse
-import os
 import shlex
 import sys
-import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from pathlib import Path
 
-import torch
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.table import Table
 
-from model.bundle import (
-    Bundle,
-    BundleRefused,
-    load_bundle,
-    put_file,
-    read_manifest,
-)
+from model.bundle import BundleRefused
 from model.data.errors import DataError
 from model.diffusion.errors import ParameterRejected
-from model.evaluation.card import CARD_NAME, NOTICE_NAME, write_card
-from model.evaluation.classifier import ClassifierSpec
-from model.evaluation.evaluation import evaluate, load_training_images
-from model.evaluation.provenance import EvaluationImpossible, Provenance
-from model.evaluation.report import EvaluationSpec, Report, percent, rows
-from model.sampling.arguments import (
-    ArgumentRefused,
-    Parser,
-    add_sampling_arguments,
-    chosen_sampling,
-    integer,
-)
-from model.sampling.noise import MAX_SEED
-from model.sampling.pictures import write_whole
-from model.sampling.samplers import table_for
+from model.evaluation.command import Command, Invocation
+from model.evaluation.commands import adaln, compare, distortion, sample, small
+from model.evaluation.errors import EvaluationRefused
+from model.sampling.arguments import ArgumentRefused, Parser
 
 PROGRAM = "dimr-evaluate"
-MAX_SAMPLES = 1000  # of one class
-MAX_CLASSIFIER_STEPS = 100_000
 
+_COMMANDS = (
+    small.COMMAND,
+    sample.COMMAND,
+    compare.COMMAND,
+    distortion.COMMAND,
+    adaln.COMMAND,
+)
 _DESCRIPTION = """\
-Draw samples of every class of a bundle and measure them beside its training images:
-
-  - class accuracy under small classifiers trained on the spot, one on all styles and one for each
-    style held out, with their accuracy on real images for comparison;
-  - distance to the nearest training image, which tells painting from copying;
-  - a Fréchet distance of the classifier's own 64 features. It is not FID and compares with nothing
-    but the figure for real images beside it.
-
-Writes a JSON report and prints a summary. Takes a few minutes on one CPU core for 96 classes."""
+Measure a bundle, or the images it made. `dimr-evaluate COMMAND --help` explains each command."""
 _EPILOG = """\
 examples:
-  dimr-evaluate BUNDLE --data deploy/data/emoji --out report.json
-  dimr-evaluate BUNDLE --data deploy/data/emoji --out report.json --steps 10 --guidance 2
-  dimr-evaluate BUNDLE --data deploy/data/emoji --out report.json --write-card \\
-      --training-note "2 hours on 2 cores"
+  dimr-evaluate small BUNDLE --data deploy/data/emoji --out report.json
+  dimr-evaluate sample BUNDLE --n 50000 --out samples.npz
+  dimr-evaluate compare samples.npz --reference reference.npz --inception weights.pth \\
+      --out report.json
 
-Equal arguments give equal figures on one machine with one number of threads."""
+The first is for bundles trained on the shipped small data. The other two are the usual way to an
+FID: images in one file, which ADM's evaluation suite reads as well, then their comparison with a
+reference. Every command refuses bad input in one line on stderr with exit status 2."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns 0, 2 when something is wrong or 130 when it was interrupted."""
     given = sys.argv[1:] if argv is None else list(argv)
     try:
-        return _run(_parser().parse_args(given), shlex.join([PROGRAM, *given]))
+        arguments = _parser().parse_args(given)
+        command: Command = arguments.command
+        return _run(command, Invocation(arguments, shlex.join([PROGRAM, *given]), Console()))
     except (
         ArgumentRefused,
         BundleRefused,
         DataError,
-        EvaluationImpossible,
+        EvaluationRefused,
         ParameterRejected,
         OSError,
     ) as error:
         print(f"{PROGRAM}: {error}", file=sys.stderr)
         return 2
+
+
+def _run(command: Command, invocation: Invocation) -> int:
+    try:
+        command.run(invocation)
     except KeyboardInterrupt:
-        print(f"{PROGRAM}: interrupted; nothing was written", file=sys.stderr)
+        print(f"{PROGRAM}: interrupted; {command.interrupted}", file=sys.stderr)
         return 130
+    return 0
 
 
 def _parser() -> Parser:
@@ -98,181 +74,19 @@ def _parser() -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="folder that dimr-train wrote")
-    parser.add_argument(
-        "--data", type=Path, required=True, metavar="DIR", help="folder of the training data"
-    )
-    parser.add_argument(
-        "--out", type=Path, required=True, metavar="FILE.json", help="where the report goes"
-    )
-    parser.add_argument("--overwrite", action="store_true", help="replace a report that exists")
-    parser.add_argument(
-        "--samples-per-class",
-        type=integer(1, MAX_SAMPLES),
-        default=8,
-        metavar="N",
-        help="samples of each class (default: 8)",
-    )
-    add_sampling_arguments(parser)
-    parser.add_argument(
-        "--classifier-steps",
-        type=integer(1, MAX_CLASSIFIER_STEPS),
-        default=ClassifierSpec().steps,
-        metavar="N",
-        help=f"training steps of each classifier (default: {ClassifierSpec().steps})",
-    )
-    parser.add_argument(
-        "--write-card",
-        action="store_true",
-        help=f"put the summary into the bundle's manifest and {CARD_NAME} beside it",
-    )
-    parser.add_argument(
-        "--training-note",
-        metavar="TEXT",
-        help="how long training took on what machine, for the card",
-    )
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for command in _COMMANDS:
+        own = commands.add_parser(
+            command.name,
+            help=command.summary,
+            description=command.description,
+            epilog=command.epilog,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        command.add_arguments(own)
+        own.set_defaults(command=command)
     return parser
-
-
-def _run(arguments: argparse.Namespace, command: str) -> int:
-    began = time.monotonic()
-    if arguments.threads is not None:
-        torch.set_num_threads(arguments.threads)
-    bundle = load_bundle(arguments.bundle)
-    provenance = Provenance.of(bundle.manifest)
-    _check_outputs(arguments)
-    spec = _spec(bundle, arguments)
-    notice = _notice(arguments)
-    real = load_training_images(provenance.data, arguments.data)
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-
-    with _Display() as display:
-        measures = evaluate(bundle, real, spec, display.show)
-    report = Report(
-        bundle_id=bundle.manifest.id,
-        denoiser_sha256=bundle.manifest.files["denoiser.safetensors"].sha256,
-        date=datetime.now(UTC).isoformat(timespec="seconds"),
-        command=command,
-        seconds=round(time.monotonic() - began, 1),
-        threads=torch.get_num_threads(),
-        torch=torch.__version__,
-        evaluation=spec,
-        measures=measures,
-    )
-    write_whole(arguments.out, (report.model_dump_json(indent=1) + "\n").encode())
-    _print(report)
-    print(f"report in {arguments.out}")
-    if notice is not None:
-        card = write_card(
-            bundle, provenance, report, notice=notice, training_note=arguments.training_note
-        )
-        _store(arguments.bundle, bundle, report, card)
-        print(f"summary in {arguments.bundle}/manifest.json, card in {CARD_NAME} beside it")
-    return 0
-
-
-def _check_outputs(arguments: argparse.Namespace) -> None:
-    """Refuse, before minutes of work, what could not be written after them."""
-    out: Path = arguments.out
-    if out.is_dir() or out.suffix != ".json":
-        msg = f"argument --out: got {str(out)!r}; allowed: the path of a file that ends in .json"
-        raise ArgumentRefused(msg)
-    if out.exists() and not arguments.overwrite:
-        msg = f"argument --out: {out} exists already; allowed: another name, or --overwrite"
-        raise ArgumentRefused(msg)
-    if arguments.training_note is not None and not arguments.write_card:
-        msg = "argument --training-note: has no card to go to; allowed: together with --write-card"
-        raise ArgumentRefused(msg)
-    if arguments.write_card and not os.access(arguments.bundle, os.W_OK):
-        msg = f"argument --write-card: {arguments.bundle} cannot be written to"
-        raise ArgumentRefused(msg)
-
-
-def _spec(bundle: Bundle, arguments: argparse.Namespace) -> EvaluationSpec:
-    """What to measure with; refuses a number of steps that the sampler cannot take."""
-    most = MAX_SEED - arguments.samples_per_class + 1
-    if arguments.seed > most:
-        msg = f"argument --seed: got {arguments.seed}; allowed: 0 to {most}"
-        raise ArgumentRefused(msg)
-    manifest = bundle.manifest
-    sampling = chosen_sampling(arguments, manifest.sampling)
-    table_for(
-        manifest.process,
-        sampling,
-        sampler=sampling.sampler,
-        steps=sampling.steps,
-        guidance=sampling.guidance,
-    )
-    return EvaluationSpec(
-        samples_per_class=arguments.samples_per_class,
-        seed=arguments.seed,
-        sampling=sampling,
-        classifier=ClassifierSpec(steps=arguments.classifier_steps),
-    )
-
-
-def _notice(arguments: argparse.Namespace) -> str | None:
-    """Notices of the training data, which a card must carry; None where none is written."""
-    if not arguments.write_card:
-        return None
-    path = arguments.data / NOTICE_NAME
-    if not path.is_file():
-        msg = f"argument --data: {path} is missing; allowed with --write-card: data with notices"
-        raise ArgumentRefused(msg)
-    return str(path.read_text(encoding="utf-8"))
-
-
-def _store(folder: Path, bundle: Bundle, report: Report, card: str) -> None:
-    """Put summary and card into the bundle, unless it is another one by now."""
-    if read_manifest(folder) != bundle.manifest:
-        msg = f"{folder} has changed since it was measured; evaluate it again"
-        raise BundleRefused(msg)
-    found = report.model_dump(mode="json", exclude={"measures": {"classes"}})
-    found["worst_classes"] = {entry.name: entry.top1 for entry in report.measures.worst}
-    put_file(folder, bundle.manifest.model_copy(update={"evaluation": found}), CARD_NAME, card)
-
-
-def _print(report: Report) -> None:
-    measures = report.measures
-    table = Table("measure", "samples", "real images", "ratio", title=report.bundle_id)
-    for row in rows(measures):
-        table.add_row(*row)
-    folds = Table("style held out", "samples, top 1", "real images of it, top 1")
-    for fold in measures.folds:
-        folds.add_row(fold.held_out, percent(fold.samples.top1), percent(fold.real.top1))
-    console = Console()
-    console.print(table, folds)
-    worst = ", ".join(f"{entry.name} ({percent(entry.top1)})" for entry in measures.worst)
-    print(f"lowest accuracy: {worst}")
-
-
-class _Display:
-    """A live bar on stderr for each part of the work."""
-
-    def __init__(self) -> None:
-        console = Console(stderr=True)
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            console=console,
-            disable=not console.is_terminal,
-        )
-        self._tasks: dict[str, TaskID] = {}
-
-    def __enter__(self) -> "_Display":
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def show(self, part: str, done: int, total: int) -> None:
-        """Update the bar of one part."""
-        if part not in self._tasks:
-            self._tasks[part] = self._bar.add_task(part, total=total)
-        self._bar.update(self._tasks[part], completed=done)
 
 
 if __name__ == "__main__":

@@ -40,6 +40,14 @@ def write_card(
     return "\n\n".join(sections) + "\n"
 
 
+def worst_line(measures: Measures) -> str:
+    """The classes with the lowest accuracies in words, or that there are none."""
+    if not measures.worst:
+        return f"All {len(measures.classes)} classes have an accuracy of {percent(1)}"
+    named = ", ".join(f"{entry.name} ({percent(entry.top1)})" for entry in measures.worst)
+    return f"Lowest accuracy: {named}"
+
+
 def _identity(bundle: Bundle) -> str:
     manifest = bundle.manifest
     parameters = sum(p.numel() for p in bundle.network.parameters())
@@ -99,13 +107,12 @@ def _measures(report: Report) -> str:
         f"| {fold.held_out} | {percent(fold.real.top1)} | {percent(fold.samples.top1)} |"
         for fold in measures.folds
     ]
-    worst = ", ".join(f"{entry.name} ({percent(entry.top1)})" for entry in measures.worst)
     return "\n\n".join(
         (
             f"## Measures\n\n{head}\n\n```\n{report.command}\n```",
             "\n".join(table),
             "\n".join(folds),
-            f"Lowest accuracy: {worst}.",
+            worst_line(measures) + ".",
             _filled(
                 f"The judge is a classifier of {measures.judge_parameters:,} parameters trained on "
                 f"the same images (weights sha256 {measures.judge_sha256[:16]}...). Its real "

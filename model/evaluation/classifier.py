@@ -14,11 +14,12 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from model.data.order import batch_indices, generator_for
 from model.evaluation.augmentation import augment
 from model.specs.base import Spec
-from model.training.data import batch_indices, generator_for
 
 EMBEDDING = 64
+MAX_STEPS = 100_000  # of training, for command lines
 _WIDTHS = (48, 96, 96, 128, 128)
 _STRIDES = (1, 2, 1, 2, 1)
 _AUGMENTATIONS = 1  # stream of the seed; stream 0 is the order of examples

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from model.bundle import Bundle
-from model.data.sheets import load_emoji
+from model.data.emoji.sheets import load_emoji
+from model.data.order import generator_for
+from model.data.source import to_unit
 from model.evaluation.augmentation import augment
 from model.evaluation.classifier import (
     Classifier,
@@ -18,8 +20,10 @@ from model.evaluation.classifier import (
     train_classifier,
     weights_sha256,
 )
+from model.evaluation.errors import EvaluationImpossible
 from model.evaluation.measures import (
     Accuracy,
+    Gaussian,
     accuracy,
     frechet_distance,
     hits,
@@ -27,7 +31,6 @@ from model.evaluation.measures import (
     nearest_rmse,
     summary,
 )
-from model.evaluation.provenance import EvaluationImpossible
 from model.evaluation.report import (
     ClassResult,
     Comparison,
@@ -39,7 +42,6 @@ from model.evaluation.report import (
 )
 from model.sampling.images import ImageRequest, generate
 from model.specs.data import EmojiData
-from model.training.data import generator_for, to_unit
 
 REAL_DRAWS = 8  # augmentations of each real image
 SPLITS = 20  # random halves of the real images
@@ -206,8 +208,9 @@ def _frechet(samples: Tensor, real: Tensor, seed: int) -> Frechet:
         generator = generator_for(seed, _HALVES, split)
         order = torch.randperm(len(real), generator=generator)
         chosen = torch.randperm(len(samples), generator=generator)[:count]
-        half, other = real[order[:count]], real[order[count : 2 * count]]
-        to_samples.append(frechet_distance(samples[chosen], half))
+        half = Gaussian.of(real[order[:count]])
+        other = Gaussian.of(real[order[count : 2 * count]])
+        to_samples.append(frechet_distance(Gaussian.of(samples[chosen]), half))
         to_real.append(frechet_distance(other, half))
     return Frechet(samples=fmean(to_samples), real=fmean(to_real), images=count, splits=SPLITS)
 

@@ -3,6 +3,9 @@
 Nothing here draws a random number; whoever compares sets of unequal size chooses the subsets.
 """
 
+import math
+from typing import NamedTuple
+
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -72,27 +75,57 @@ def summary(distances: Tensor) -> Distances:
     return Distances(median=median, p5=p5, p95=p95, share_of_copies=copies)
 
 
-def frechet_distance(first: Tensor, second: Tensor) -> float:
-    """Fréchet distance of two normal distributions fitted to two sets of features.
+class Gaussian(NamedTuple):
+    """A normal distribution over D features: mean (D,) and covariance (D, D), both float64."""
+
+    mean: Tensor
+    covariance: Tensor
+
+    @classmethod
+    def of(cls, features: Tensor) -> "Gaussian":
+        """The one fitted to features (N, D), N at least 2."""
+        wide = features.double()
+        return cls(wide.mean(dim=0), wide.T.cov(correction=1))
+
+
+def frechet_distance(first: Gaussian, second: Gaussian) -> float:
+    """Fréchet distance of two normal distributions.
 
     |m_1 - m_2|^2 + tr(C_1 + C_2 - 2 (C_1 C_2)^(1/2)), the square of the 2-Wasserstein distance
-    (Dowson & Landau 1982). With N near D the covariances are mostly noise and the distance is
-    biased upwards, so only values of equal N compare.
-
-    Args:
-        first: (N, D) features, N at least 2.
-        second: (M, D) features, M at least 2.
+    (Dowson & Landau 1982). Where they are fitted to N features and N is near D the covariances are
+    mostly noise and the distance is biased upwards, so only values of equal N compare. On the
+    features of Inception's last pooling this is FID (Heusel et al. 2017, arXiv:1706.08500).
 
     Returns:
         At least 0 but for rounding.
     """
-    first, second = first.double(), second.double()
-    c_1, c_2 = first.T.cov(correction=1), second.T.cov(correction=1)
-    root = _square_root(c_1)
+    root = _square_root(first.covariance)
     # C_1 C_2 has the eigenvalues of the symmetric matrix root C_2 root.
-    cross = torch.linalg.eigvalsh(root @ c_2 @ root).clamp(min=0).sqrt().sum()
-    offset = (first.mean(dim=0) - second.mean(dim=0)).square().sum()
-    return float(offset + c_1.trace() + c_2.trace() - 2 * cross)
+    product = torch.linalg.eigvalsh(root @ second.covariance @ root)
+    cross = product.clamp(min=0).sqrt().sum()
+    offset = (first.mean - second.mean).square().sum()
+    return float(offset + first.covariance.trace() + second.covariance.trace() - 2 * cross)
+
+
+def inception_score(logits: Tensor, *, split: int = 5000) -> float:
+    """Inception Score (Salimans et al. 2016, arXiv:1606.03498): exp E_x KL(p(y|x) || p(y)).
+
+    As in ADM's suite it is taken over runs of `split` consecutive samples, the last one shorter,
+    and averaged. So samples must not be sorted by class.
+
+    Args:
+        logits: (N, classes) of a classifier; the suite leaves its bias out.
+        split: samples in a run.
+
+    Returns:
+        At least 1 but for rounding, at most the number of classes.
+    """
+    scores = []
+    for part in torch.split(logits.double(), split):
+        log_p = part.log_softmax(dim=1)
+        log_mean = log_p.logsumexp(dim=0) - math.log(len(part))
+        scores.append((log_p.exp() * (log_p - log_mean)).sum(dim=1).mean().exp())
+    return float(torch.stack(scores).mean())
 
 
 def _square_root(symmetric: Tensor) -> Tensor:

@@ -4,13 +4,10 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from model.bundle import Manifest
+from model.evaluation.errors import EvaluationImpossible
 from model.specs.data import EmojiData
+from model.specs.manifest import Manifest
 from model.specs.training import TrainingSpec
-
-
-class EvaluationImpossible(ValueError):
-    """The bundle or the data do not allow what is measured; the message says what they lack."""
 
 
 class Provenance(BaseModel):

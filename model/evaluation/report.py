@@ -71,8 +71,8 @@ class Measures(Spec):
 
     @property
     def worst(self) -> Sequence[ClassResult]:
-        """The classes with the lowest accuracies."""
-        return self.classes[:NAMED_WORST]
+        """The classes with the lowest accuracies, of those that are not always right."""
+        return [entry for entry in self.classes if entry.top1 < 1][:NAMED_WORST]
 
 
 class EvaluationSpec(Spec):
@@ -85,7 +85,7 @@ class EvaluationSpec(Spec):
 
 
 class Report(Spec):
-    """The JSON report of `dimr-evaluate`."""
+    """The JSON report of `dimr-evaluate small`."""
 
     format_version: Literal[1] = 1
     bundle_id: str

@@ -1,14 +1,19 @@
-"""A data set of three plain drawings in two styles, and an untrained bundle that names it."""
+"""Three plain drawings in two styles, an untrained bundle that names them, invented Inceptions."""
 
 import hashlib
+import importlib
+import sys
+from types import ModuleType
 
 import numpy as np
 import pytest
+import torch
 
 from model.bundle import write_bundle
-from model.data.index import INDEX_NAME, Concept, Index, Sheet, dump_index
-from model.data.mosaic import encode_sheet, join_tiles
+from model.data.emoji.index import INDEX_NAME, Concept, Index, Sheet, dump_index
+from model.data.emoji.mosaic import encode_sheet, join_tiles
 from model.denoisers.dimr import DiMR
+from model.evaluation.inception import CLASSES, POOL, SPATIAL, Features, extractors
 
 KEYS = ("61", "62", "63")
 STYLE_DIFFERENCE = 20  # levels of every dark pixel
@@ -43,3 +48,75 @@ def data_folder(tmp_path):
 def bundle_folder(tiny_recipe, tmp_path):
     network = DiMR(tiny_recipe.network)
     return write_bundle(tmp_path / "bundle", tiny_recipe, network, ("a", "b", "c"), steps=6)
+
+
+@pytest.fixture(scope="session")
+def inception_weights(tmp_path_factory):
+    """Random weights in the format of the published ones; a filter weighs all its inputs alike."""
+    folder = tmp_path_factory.mktemp("inception")
+    torch.save({}, folder / "none.pth")
+    with extractors() as module:
+        original = module.FeatureExtractorInceptionV3
+        # Keeps what its constructor drew.
+        untrained = type("Untrained", (original,), {"load_state_dict": lambda *_: None})
+        network = untrained("", ["2048"], feature_extractor_weights_path=folder / "none.pth")
+    generator = torch.Generator().manual_seed(0)
+    weights = network.state_dict()
+    for name, value in weights.items():
+        if value.ndim > 1:
+            gains = torch.randn(len(value), *(1,) * (value.ndim - 1), generator=generator)
+            weights[name] = (2.5 / value[0].numel() * gains).expand(value.shape)
+    torch.save(weights, folder / "weights.pth")
+    return folder / "weights.pth"
+
+
+class Projection:
+    """A stand-in for Inception: fixed random projections of the mean colours of 4 x 4 places."""
+
+    def __init__(self):
+        generator = torch.Generator().manual_seed(1)
+        self._maps = [torch.randn(48, w, generator=generator) for w in (POOL, SPATIAL, CLASSES)]
+        self.batches = []
+
+    def __call__(self, images):
+        self.batches.append(len(images))
+        places = torch.nn.functional.adaptive_avg_pool2d(images.float() / 255, 4).flatten(1)
+        return Features(*(places @ projection for projection in self._maps))
+
+
+@pytest.fixture
+def projection():
+    return Projection()
+
+
+@pytest.fixture(scope="session")
+def fidelity():
+    """The foreign library's metrics; nothing that they compute touches torchvision."""
+    names = {
+        "torchvision": (),
+        "torchvision.datasets": ("CIFAR10", "STL10", "CIFAR100"),
+        "torchvision.transforms": ("functional",),
+        "torchvision.transforms.functional": (),
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for module, contents in names.items():
+            stand_in = ModuleType(module)
+            for name in contents:
+                setattr(stand_in, name, type(name, (), {}))
+            patch.setitem(sys.modules, module, stand_in)
+        return {
+            name: importlib.import_module(f"torch_fidelity.metric_{name}")
+            for name in ("fid", "isc", "prc")
+        }
+
+
+@pytest.fixture
+def pictures():
+    """Random pictures, uint8 (N, 16, 16, 3), each of a colour of its own."""
+
+    def draw(count, seed=0, side=16):
+        source = np.random.default_rng(seed)
+        base = source.integers(0, 200, (count, 1, 1, 3))
+        return (base + source.integers(0, 56, (count, side, side, 3))).astype(np.uint8)
+
+    return draw

@@ -6,8 +6,8 @@ import pytest
 
 from model.bundle import load_bundle
 from model.evaluation.classifier import ClassifierSpec
+from model.evaluation.errors import EvaluationImpossible
 from model.evaluation.evaluation import evaluate, load_training_images
-from model.evaluation.provenance import EvaluationImpossible
 from model.evaluation.report import EvaluationSpec, rows
 from model.specs.data import EmojiData
 from model.specs.process import SamplingDefaults

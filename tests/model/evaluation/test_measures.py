@@ -6,9 +6,11 @@ from torch.testing import assert_close
 
 from model.evaluation.measures import (
     Accuracy,
+    Gaussian,
     accuracy,
     frechet_distance,
     hits,
+    inception_score,
     mean_by_class,
     nearest_rmse,
     summary,
@@ -25,6 +27,11 @@ def standardised(count, dims, generator):
     raw = torch.randn(count, dims, generator=generator, dtype=torch.float64)
     raw = raw - raw.mean(dim=0)
     return torch.linalg.qr(raw).Q * (count - 1) ** 0.5
+
+
+def distance(first, second):
+    """The distance of the normal distributions of two sets of features."""
+    return frechet_distance(Gaussian.of(first), Gaussian.of(second))
 
 
 def test_accuracy_counts_first_and_first_five():
@@ -79,7 +86,7 @@ def test_frechet_distance_of_diagonal_gaussians_is_the_closed_form(generator):
     a = torch.tensor([1.0, 2.0, 0.5, 1.0], dtype=torch.float64)
     b = torch.tensor([2.0, 1.0, 0.5, 3.0], dtype=torch.float64)
     expected = shift.square().sum() + (a - b).square().sum()
-    assert frechet_distance(base * a, base * b + shift) == pytest.approx(expected.item())
+    assert distance(base * a, base * b + shift) == pytest.approx(expected.item())
 
 
 def test_frechet_distance_of_rotated_gaussians_is_the_closed_form(generator):
@@ -91,16 +98,46 @@ def test_frechet_distance_of_rotated_gaussians_is_the_closed_form(generator):
     product = c_1 @ c_2
     cross = (product.trace() + 2 * torch.linalg.det(product).sqrt()).sqrt()
     expected = c_1.trace() + c_2.trace() - 2 * cross
-    assert frechet_distance(first, second) == pytest.approx(expected.item())
+    assert distance(first, second) == pytest.approx(expected.item())
 
 
 def test_frechet_distance_is_symmetric_and_nothing_to_itself(generator):
     first = torch.randn(40, 6, generator=generator)
     second = torch.randn(40, 6, generator=generator) * 2 + 1
-    assert frechet_distance(first, first) == pytest.approx(0, abs=1e-9)
-    assert frechet_distance(first, second) == pytest.approx(frechet_distance(second, first))
+    assert distance(first, first) == pytest.approx(0, abs=1e-9)
+    assert distance(first, second) == pytest.approx(distance(second, first))
 
 
 def test_frechet_distance_stands_fewer_pictures_than_features(generator):
     few = torch.randn(5, 64, generator=generator)
-    assert frechet_distance(few, few + 1) == pytest.approx(64, rel=1e-6)
+    assert distance(few, few + 1) == pytest.approx(64, rel=1e-6)
+
+
+def test_frechet_distance_is_the_foreign_librarys(generator, fidelity):
+    first = torch.randn(200, 32, generator=generator)
+    second = torch.randn(150, 32, generator=generator) @ torch.randn(32, 32, generator=generator)
+    statistics = [
+        fidelity["fid"].fid_features_to_statistics(features.double())
+        for features in (first, second)
+    ]
+    expected = fidelity["fid"].fid_statistics_to_metric(*statistics, verbose=False)
+    assert distance(first, second) == pytest.approx(expected["frechet_inception_distance"])
+
+
+def test_the_inception_score_is_the_foreign_librarys(generator, fidelity):
+    logits = 3 * torch.randn(100, 20, generator=generator)
+    expected = fidelity["isc"].isc_features_to_metric(logits, splits=4, shuffle=False)
+    found = inception_score(logits, split=25)
+    assert found == pytest.approx(expected["inception_score_mean"])
+
+
+def test_the_inception_score_of_one_class_is_one_and_of_all_classes_their_number():
+    certain = 100 * torch.eye(8)
+    assert inception_score(certain[:1].repeat(16, 1)) == pytest.approx(1)
+    assert inception_score(certain.repeat(5, 1)) == pytest.approx(8)
+
+
+def test_the_inception_score_of_sorted_samples_is_lower():
+    certain = 100 * torch.eye(8)
+    assert inception_score(certain.repeat_interleave(4, dim=0), split=16) == pytest.approx(4)
+    assert inception_score(certain.repeat(4, 1), split=16) == pytest.approx(8)

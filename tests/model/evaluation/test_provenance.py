@@ -3,7 +3,8 @@
 import pytest
 
 from model.bundle import read_manifest
-from model.evaluation.provenance import EvaluationImpossible, Provenance
+from model.evaluation.errors import EvaluationImpossible
+from model.evaluation.provenance import Provenance
 
 
 def test_what_dimr_train_recorded_is_read(bundle_folder, tiny_recipe):
