@@ -4,160 +4,180 @@ import argparse
 import signal
 import sys
 from collections.abc import Sequence
-from importlib.resources import files
-from pathlib import Path
+from contextlib import ExitStack, closing
 
 import torch
-from pydantic import ValidationError
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
 
+from model.autoencoder import Codec, LatentCodec
 from model.bundle import write_bundle
 from model.data.errors import DataError
-from model.sampling.arguments import MAX_THREADS, Parser, integer, number
+from model.specs.files import read_recipe
 from model.specs.recipe import Recipe
-from model.training import checkpoint
-from model.training.data import load_examples
-from model.training.loop import LossDiverged, Progress, new_state, train
-
-RECIPES = files("model") / "recipes"
+from model.training import checkpoint, run
+from model.training.arguments import PROGRAM, build_parser, execution_of
+from model.training.data import Data, open_data
+from model.training.display import Display
+from model.training.distributed import ProcessLost, World, joined
+from model.training.divergence import Diverged
+from model.training.journal import check_sinks, open_journal
+from model.training.loop import Hooks, train
+from model.training.measurement import Measure, open_measure
+from model.training.previews import Previewer, codec_for, grid_labels, random_labels
+from model.training.state import TrainingState, new_state
+from model.training.watch import Look, Outlet, Watch
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit status."""
     try:
-        return _run(_parser().parse_args(argv))
-    except (ValueError, OSError, DataError, LossDiverged) as error:
-        print(f"dimr-train: {error}", file=sys.stderr)
+        arguments = build_parser().parse_args(argv)
+        with joined(arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")) as world:
+            return _run(arguments, world)
+    except (ValueError, OSError, DataError, Diverged, ProcessLost) as error:
+        print(f"{PROGRAM}: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print(f"{PROGRAM}: interrupted before the first step; nothing was written", file=sys.stderr)
+        return 130
 
 
-def _parser() -> argparse.ArgumentParser:
-    names = sorted(p.name.removesuffix(".json") for p in RECIPES.iterdir())
-    parser = Parser(
-        prog="dimr-train",
-        description="Train the denoiser of a recipe and write RUN/bundle, ready to be served",
-        epilog="Example: dimr-train emoji-32 --data deploy/data/emoji --out runs/emoji-32. "
-        "Ctrl-C or SIGTERM saves a checkpoint and stops; the same command with --resume continues "
-        "bit for bit.",
-    )
-    parser.add_argument("recipe", help=f"a named recipe ({', '.join(names)}) or a JSON file")
-    parser.add_argument("--data", type=Path, required=True, help="folder of the training data")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the run")
-    parser.add_argument("--resume", action="store_true", help="continue from the newest checkpoint")
-    parser.add_argument(
-        "--steps", type=integer(1, 10**9), metavar="N", help="steps in place of the recipe's"
-    )
-    parser.add_argument(
-        "--threads", type=integer(1, MAX_THREADS), metavar="N", help="CPU threads (default: all)"
-    )
-    parser.add_argument(
-        "--checkpoint-every",
-        type=number(0.01, 86_400),
-        default=300.0,
-        metavar="S",
-        help="seconds between checkpoints (default: 300)",
-    )
-    return parser
-
-
-def read_recipe(name: str) -> Recipe:
-    """Load a recipe by name or path.
-
-    Raises:
-        ValueError: it does not exist or does not validate; says which field is wrong.
-    """
-    named = RECIPES / f"{name}.json"
-    source = named if named.is_file() else Path(name)
-    if not source.is_file():
-        known = sorted(p.name.removesuffix(".json") for p in RECIPES.iterdir())
-        msg = f"recipe: got {name!r}; allowed: one of {', '.join(known)}, or a JSON file"
-        raise ValueError(msg)
-    try:
-        return Recipe.model_validate_json(source.read_text("utf-8"))
-    except ValidationError as error:
-        faults = "; ".join(
-            f"{'.'.join(map(str, e['loc']))}: {e['msg']}, got {e['input']!r}"
-            for e in error.errors()
-        )
-        msg = f"recipe {name}: {faults}"
-        raise ValueError(msg) from error
-
-
-def _run(arguments: argparse.Namespace) -> int:
-    recipe = read_recipe(arguments.recipe)
+def _run(arguments: argparse.Namespace, world: World) -> int:
+    recipe, execution = read_recipe(arguments.recipe), execution_of(arguments)
     if arguments.steps is not None:
         recipe = _with_steps(recipe, arguments.steps)
     if arguments.threads is not None:
         torch.set_num_threads(arguments.threads)
-    run: Path = arguments.out
-    data = load_examples(recipe, arguments.data)
-    state = new_state(recipe)
+    run.check_fits(recipe, execution, world)
     if arguments.resume:
-        _check_same_run(run, recipe)
-        checkpoint.restore(run, state)
-        if state.step > recipe.training.steps:
-            msg = (
-                f"--steps: got {recipe.training.steps}; allowed: at least {state.step}, "
-                f"the step of the newest checkpoint in {run}"
-            )
-            raise ValueError(msg)
-    elif checkpoint.newest(run) is not None:
-        msg = (
-            f"--out: {run} already holds a run; add --resume to continue it, or name another folder"
-        )
-        raise ValueError(msg)
-    run.mkdir(parents=True, exist_ok=True)
-    (run / "recipe.json").write_text(recipe.model_dump_json(indent=2), "utf-8")
-    stop = _StopRequested()
-    with _Display(recipe.training.steps, state.step) as display:
-        done = train(
-            recipe,
-            data,
-            run,
-            state,
-            checkpoint_every_s=arguments.checkpoint_every,
-            report=display.show,
-            stopping=stop,
-        )
-    if not done:
-        print(f"stopped at step {state.step}; continue with --resume")
-        return 0
-    bundle = write_bundle(
-        run / "bundle",
+        run.check_same(arguments.out, recipe)
+    else:
+        run.check_new(arguments.out)
+    check_sinks(tensorboard=not arguments.no_tensorboard, wandb_project=arguments.wandb)
+    codec = _codec(arguments, recipe)
+    measure = open_measure(arguments, recipe, world)
+    data = open_data(
         recipe,
-        state.average,
+        arguments.data,
+        world,
+        workers=arguments.workers,
+        class_index=arguments.class_index,
+    )
+    state = new_state(recipe, execution, world)
+    position: object = None
+    if arguments.resume:
+        position = checkpoint.restore(arguments.out, state, world)
+        run.check_steps(arguments.out, recipe, state.step)
+        if world.leads and (change := run.difference(arguments.out, execution, world)):
+            print(f"continued otherwise, so equal to rounding only: {change}", file=sys.stderr)
+    world.wait()  # nobody writes before everybody has read
+    stopping = _StopRequested()
+    with ExitStack() as opened:
+        outlet = None
+        if world.leads:
+            run.record(arguments.out, recipe, execution, world)
+            outlet = _outlet(opened, arguments, recipe, state.step)
+        watch = _watch(arguments, recipe, _painter(codec, recipe, state, world), outlet, measure)
+        keep = checkpoint.Keep(arguments.keep, arguments.keep_every)
+        hooks = Hooks(
+            report=watch.report,
+            save=lambda: checkpoint.save(
+                arguments.out, state, world, keep=keep, position=data.position
+            ),
+            after_step=watch.after_step,
+            stopping=stopping,
+            save_every_s=arguments.checkpoint_every,
+            save_every=arguments.keep_every,
+        )
+        examples = opened.enter_context(closing(data.examples(state.step, position)))
+        done = train(recipe, execution, world, state, examples, hooks)
+    _count_left_out(data, world)
+    if done:
+        _write_bundle(arguments, recipe, state, data, world, codec)
+    elif world.leads:
+        print(f"stopped at step {state.step}; continue with --resume")
+    return 0
+
+
+def _codec(arguments: argparse.Namespace, recipe: Recipe) -> Codec | None:
+    """What makes images of samples; None where it would be of no use and was not named."""
+    painted = arguments.samples_every is not None or arguments.measure_every is not None
+    if arguments.autoencoder is None and not painted:
+        return None
+    return codec_for(recipe, arguments.autoencoder)
+
+
+def _outlet(opened: ExitStack, arguments: argparse.Namespace, recipe: Recipe, step: int) -> Outlet:
+    journal = open_journal(
+        arguments.out,
+        step,
+        tensorboard=not arguments.no_tensorboard,
+        wandb_project=arguments.wandb,
+        config=recipe.model_dump(mode="json"),
+    )
+    spec = recipe.training
+    steps = f"steps {step} to {spec.steps} of {spec.batch} examples"
+    print(f"{recipe.id}: {steps}; run in {arguments.out}", file=sys.stderr)
+    display = Display(steps=spec.steps, start=step, batch=spec.batch)
+    return Outlet(arguments.out, opened.enter_context(journal), opened.enter_context(display))
+
+
+def _watch(
+    arguments: argparse.Namespace,
+    recipe: Recipe,
+    painter: Previewer | None,
+    outlet: Outlet | None,
+    measure: Measure | None,
+) -> Watch:
+    """What is looked at while training; nothing is painted unless it was asked for."""
+    grid = measured = None
+    if arguments.samples_every is not None:
+        grid = Look(arguments.samples_every, grid_labels(recipe, arguments.sample_classes))
+    if arguments.measure_every is not None:
+        measured = Look(arguments.measure_every, random_labels(recipe, arguments.measure_samples))
+    return Watch(painter, grid, measured, measure, outlet)
+
+
+def _painter(
+    codec: Codec | None, recipe: Recipe, state: TrainingState, world: World
+) -> Previewer | None:
+    if codec is None:
+        return None
+    return Previewer(state.average, recipe, codec.to(world.device), world)
+
+
+def _count_left_out(data: Data, world: World) -> None:
+    met = world.gathered(sorted(data.left_out))
+    count = len({where for names in met if isinstance(names, list) for where in names})
+    if world.leads and count:
+        print(f"examples left out: {count}; each is named above", file=sys.stderr)
+
+
+def _write_bundle(
+    arguments: argparse.Namespace,
+    recipe: Recipe,
+    state: TrainingState,
+    data: Data,
+    world: World,
+    codec: Codec | None,
+) -> None:
+    average = state.whole_average(recipe)
+    if not world.leads:
+        return
+    bundle = write_bundle(
+        arguments.out / "bundle",
+        recipe,
+        average,
         data.classes,
         aliases=data.aliases,
         steps=state.step,
+        autoencoder=codec if isinstance(codec, LatentCodec) else None,
     )
     print(f"trained {recipe.id} for {state.step} steps; bundle in {bundle}")
-    return 0
 
 
 def _with_steps(recipe: Recipe, steps: int) -> Recipe:
     training = recipe.training.model_copy(update={"steps": steps})
     return recipe.model_copy(update={"training": training})
-
-
-def _check_same_run(run: Path, recipe: Recipe) -> None:
-    """Refuse to continue a run whose weights or order of data would no longer fit the recipe."""
-    path = run / "recipe.json"
-    if not path.is_file():
-        return  # no run at all, which `restore` refuses
-    started = Recipe.model_validate_json(path.read_text("utf-8"))
-    same: list[tuple[str, object, object]] = [
-        (part, getattr(started, part), getattr(recipe, part))
-        for part in ("network", "process", "data")
-    ]
-    same += [
-        (f"training.{part}", getattr(started.training, part), getattr(recipe.training, part))
-        for part in ("seed", "batch", "class_dropout")
-    ]
-    for part, before, now in same:
-        if before != now:
-            msg = f"--resume: {run} was started with another {part}; allowed: {path}"
-            raise checkpoint.ResumeRefused(msg)
 
 
 class _StopRequested:
@@ -174,33 +194,6 @@ class _StopRequested:
 
     def __call__(self) -> bool:
         return self._asked
-
-
-class _Display:
-    """A live bar with loss, pace and time left."""
-
-    def __init__(self, steps: int, start: int) -> None:
-        self._bar = Bar(
-            TextColumn("training"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("loss {task.fields[loss]:.4f}  {task.fields[pace]:.0f} images/s"),
-            TimeRemainingColumn(),
-        )
-        self._task = self._bar.add_task("", total=steps, completed=start, loss=0.0, pace=0.0)
-
-    def __enter__(self) -> "_Display":
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def show(self, progress: Progress) -> None:
-        """Update the bar."""
-        self._bar.update(
-            self._task, completed=progress.step, loss=progress.loss, pace=progress.images_per_s
-        )
 
 
 if __name__ == "__main__":

@@ -1,68 +1,68 @@
-"""Whole training states on disk: written aside and renamed, so one that is there is complete."""
+"""Whole training states on disk: written aside and renamed, so one that is there is complete.
+
+A checkpoint holds whole tensors whatever the processes share, so a run may continue on another
+number of them.
+"""
 
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
-KEPT = 2  # the newest, and one older in case the newest turns out to be bad
+from model.training.distributed import World
+from model.training.state import TrainingState
 
 
 class ResumeRefused(ValueError):
     """The folder holds a run that cannot be continued as asked."""
 
 
-@dataclass(slots=True)
-class TrainingState:
-    """Everything that changes while training; with the recipe it determines the rest of the run."""
-
-    network: nn.Module
-    average: nn.Module
-    optimiser: torch.optim.AdamW
-    step: int = 0
-
-    def tensors(self) -> dict[str, Tensor]:
-        """All tensors by name: weights, their average, and the moments of the optimiser."""
-        named = {f"network/{k}": v for k, v in self.network.state_dict().items()}
-        named |= {f"average/{k}": v for k, v in self.average.state_dict().items()}
-        for name, parameter in self.network.named_parameters():
-            for key, value in self.optimiser.state[parameter].items():
-                named[f"{key}/{name}"] = value
-        return named
-
-    def load(self, named: dict[str, Tensor], step: int) -> None:
-        """Take over what `tensors` returned."""
-        self.step = step
-        for prefix, module in (("network/", self.network), ("average/", self.average)):
-            module.load_state_dict(
-                {k.removeprefix(prefix): v for k, v in named.items() if k.startswith(prefix)}
-            )
-        for name, parameter in self.network.named_parameters():
-            self.optimiser.state[parameter] = {
-                key: named[f"{key}/{name}"] for key in ("step", "exp_avg", "exp_avg_sq")
-            }
+class NotSaved(OSError):
+    """A checkpoint could not be written; those before it are as they were."""
 
 
-def save(run: Path, state: TrainingState) -> Path:
-    """Write checkpoints/step-N below `run` atomically, then drop all but the newest two."""
-    folder = run / "checkpoints"
-    folder.mkdir(parents=True, exist_ok=True)
-    final = folder / f"step-{state.step:09d}"
-    aside = folder / f".{final.name}.{os.getpid()}"
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir()
-    save_file({k: v.contiguous() for k, v in state.tensors().items()}, aside / "state.safetensors")
-    (aside / "state.json").write_text(json.dumps({"step": state.step}))
-    shutil.rmtree(final, ignore_errors=True)
-    aside.rename(final)
-    for old in sorted(folder.glob("step-*"))[:-KEPT]:
-        shutil.rmtree(old)
-    return final
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """Which checkpoints stay: the `newest` few, and those whose step `every` divides."""
+
+    newest: int = 2  # one older in case the newest turns out to be bad
+    every: int | None = None
+
+
+def save(
+    run: Path, state: TrainingState, world: World, *, keep: Keep, position: object = None
+) -> None:
+    """Write checkpoints/step-N below `run`, then drop what `keep` does not name.
+
+    Every process must call it; the leading one writes, and all return when it is on disk.
+
+    Args:
+        run: folder of the run.
+        state: what is saved.
+        world: the processes that share it.
+        keep: which checkpoints stay.
+        position: where this process is in its data, as JSON; of use to streams only.
+
+    Raises:
+        NotSaved: the disk is full or refuses; nothing half-written stays.
+    """
+    tensors = state.tensors()
+    positions = world.gathered(position)
+    if world.leads:
+        facts = {
+            "step": state.step,
+            "positions": positions,
+            "scaler": state.arithmetic.scaler.state_dict(),
+        }
+        _write(run / "checkpoints", tensors, facts)
+        _drop(run / "checkpoints", keep)
+    world.wait()
 
 
 def newest(run: Path) -> Path | None:
@@ -70,15 +70,74 @@ def newest(run: Path) -> Path | None:
     return max((run / "checkpoints").glob("step-*"), default=None)
 
 
-def restore(run: Path, state: TrainingState) -> None:
+def restore(run: Path, state: TrainingState, world: World) -> object:
     """Continue from the newest checkpoint of a run.
 
+    Returns:
+        This process's position in its data; None where that follows from the step.
+
     Raises:
-        ResumeRefused: the run has no checkpoint.
+        ResumeRefused: there is no checkpoint, it is damaged or of another network, or its
+            positions are those of another number of processes.
     """
     folder = newest(run)
     if folder is None:
-        msg = f"--resume: {run} holds no checkpoint; allowed: a folder of an earlier run"
+        msg = f"--resume: {run} holds no checkpoint; leave --resume out to start one"
         raise ResumeRefused(msg)
-    step = json.loads((folder / "state.json").read_text())["step"]
-    state.load(load_file(folder / "state.safetensors"), step)
+    try:
+        facts = json.loads((folder / "state.json").read_text())
+        state.load(load_file(folder / "state.safetensors"))
+        state.step, positions = int(facts["step"]), list(facts["positions"])
+        state.arithmetic.scaler.load_state_dict(facts["scaler"])
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        msg = f"--resume: {folder} cannot be read ({error}); remove it to use an older checkpoint"
+        raise ResumeRefused(msg) from error
+    if any(p is not None for p in positions) and len(positions) != world.size:
+        msg = (
+            f"--resume: a stream continues with as many processes as before; "
+            f"got {world.size}; allowed: {len(positions)}"
+        )
+        raise ResumeRefused(msg)
+    return positions[world.rank] if len(positions) == world.size else None
+
+
+def _write(folder: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, object]) -> None:
+    """Write a checkpoint that is whole, on the disk too, from the moment it has its name.
+
+    One of this step that is there is left alone: the state of a step never differs.
+    """
+    final = folder / f"step-{facts['step']:09d}"
+    if final.is_dir():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    for unfinished in folder.glob(".step-*"):  # of a process that was killed while it wrote
+        shutil.rmtree(unfinished)
+    aside = folder / f".{final.name}"
+    aside.mkdir()
+    try:
+        save_file({k: v.contiguous() for k, v in tensors.items()}, aside / "state.safetensors")
+        (aside / "state.json").write_text(json.dumps(facts))
+        for path in (aside / "state.safetensors", aside / "state.json", aside):
+            _flush(path)
+        aside.rename(final)
+        _flush(folder)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(aside, ignore_errors=True)
+        msg = f"{final} could not be written ({error}); checkpoints before it are as they were"
+        raise NotSaved(msg) from error
+
+
+def _drop(folder: Path, keep: Keep) -> None:
+    for old in sorted(folder.glob("step-*"))[: -keep.newest]:
+        step = int(old.name.removeprefix("step-"))
+        if keep.every is None or step % keep.every:
+            shutil.rmtree(old)
+
+
+def _flush(path: Path) -> None:
+    """Have the disk hold a file or folder before anything relies on it."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

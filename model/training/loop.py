@@ -1,185 +1,187 @@
 """Training, to be read from top to bottom.
 
 A step draws everything it needs from (seed, step) alone, so a run that was stopped and resumed
-continues bit for bit as if it had not been.
+continues bit for bit as if it had not been. It is checked before it is taken: a loss or gradient
+that is not finite never reaches the weights.
 """
 
-import copy
-import json
-import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
-from model.denoisers.dimr import DiMR
 from model.diffusion.build import build_schedule
-from model.diffusion.loss import multiscale_loss
 from model.diffusion.schedule import Schedule
-from model.specs.process import Prediction, ProcessSpec
 from model.specs.recipe import Recipe
-from model.specs.training import OptimiserSpec, TrainingSpec
-from model.training import checkpoint
-from model.training.checkpoint import TrainingState
-from model.training.data import LabelledTensors, batch_indices, generator_for
+from model.specs.training import ExecutionSpec
+from model.training.distributed import World
+from model.training.divergence import Diverged, Recent, diagnose
+from model.training.objective import Batch, draw_batch, losses
+from model.training.optimiser import follow, rate_at, set_rate
+from model.training.state import TrainingState
 
+Examples = Iterator[tuple[Tensor, Tensor]]
+"""This process's examples, step by step: x0 (b, C, S, S) and labels (b,)."""
 
-class LossDiverged(RuntimeError):
-    """The loss is no longer a finite number; the last checkpoint is from before that."""
+REPORT_EVERY = 50  # steps
+REMEMBERED = 20  # steps that a diagnosis looks back
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
-    """What the loop reports after every step; `loss` is the average since the last report."""
+class Report:
+    """Means since the last report."""
 
     step: int
-    steps: int
     loss: float
+    branches: tuple[float, ...]  # what each adds to the loss, low to high
+    gradient_norm: float
     rate: float
     images_per_s: float
 
-
-def new_state(recipe: Recipe) -> TrainingState:
-    """Fresh weights from the recipe's seed, with their average and optimiser."""
-    with torch.random.fork_rng(devices=()):
-        torch.manual_seed(recipe.training.seed)
-        network = DiMR(recipe.network)
-    spec = recipe.training.optimiser
-    undecayed = {n for n, _ in network.named_parameters() if n.endswith((".slope", ".offset"))}
-    groups = [
-        {
-            "params": [p for n, p in network.named_parameters() if n not in undecayed],
-            "weight_decay": spec.weight_decay,
-        },
-        {
-            "params": [p for n, p in network.named_parameters() if n in undecayed],
-            "weight_decay": 0.0,
-        },
-    ]
-    optimiser = torch.optim.AdamW(groups, lr=spec.rate, betas=spec.betas)
-    return TrainingState(
-        network, copy.deepcopy(network).requires_grad_(requires_grad=False), optimiser
-    )
-
-
-def rate_at(step: int, steps: int, spec: OptimiserSpec) -> float:
-    """Learning rate of a step: warm-up from zero, constant, then linear down to the floor."""
-    warm = min(step / spec.warmup_steps, 1.0) if spec.warmup_steps else 1.0
-    start = steps * (1 - spec.tail)
-    fall = 0.0 if step <= start else (step - start) / (steps - start)
-    return spec.rate * warm * (1 - fall * (1 - spec.tail_floor))
+    def numbers(self) -> dict[str, float]:
+        """By name, for a log."""
+        named = {"loss": self.loss, "gradient_norm": self.gradient_norm, "rate": self.rate}
+        named |= {f"loss_branch_{i}": value for i, value in enumerate(self.branches)}
+        return named | {"images_per_s": self.images_per_s}
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
-    """What one step trains on: x0 (B, C, S, S), noise like it, t (B,), y (B,) with null classes."""
+class Hooks:
+    """What happens beside the steps; each is called by every process at the same step."""
 
-    x0: Tensor
-    noise: Tensor
-    t: Tensor
-    y: Tensor
-
-
-def draw_batch(data: LabelledTensors, step: int, recipe: Recipe) -> Batch:
-    """The batch of a step; times are stratified over [t_min, t_max]."""
-    spec, process = recipe.training, recipe.process
-    chosen = batch_indices(step, spec.batch, len(data), spec.seed)
-    generator = generator_for(spec.seed, 1, step)
-    x0 = data.x[chosen]
-    noise = torch.randn(x0.shape, generator=generator)
-    strata = (torch.arange(spec.batch) + torch.rand(spec.batch, generator=generator)) / spec.batch
-    t = process.t_min + (process.t_max - process.t_min) * strata
-    dropped = torch.rand(spec.batch, generator=generator) < spec.class_dropout
-    y = torch.where(dropped, recipe.network.classes, data.labels[chosen])
-    return Batch(x0, noise, t, y)
-
-
-def batch_loss(
-    network: nn.Module, batch: Batch, schedule: Schedule, process: ProcessSpec
-) -> Tensor:
-    """Mean multi-scale loss of a batch, on noise or on velocity as the process says."""
-    alpha, sigma = (v.view(-1, 1, 1, 1) for v in (schedule.alpha(batch.t), schedule.sigma(batch.t)))
-    x = alpha * batch.x0 + sigma * batch.noise
-    match process.prediction:
-        case Prediction.NOISE:
-            target = batch.noise
-        case Prediction.VELOCITY:
-            target = alpha * batch.noise - sigma * batch.x0  # arXiv:2202.00512
-    return multiscale_loss(network(x, batch.t, batch.y), target).mean()
+    report: Callable[[Report], None]
+    save: Callable[[], None]
+    after_step: Callable[[int], None]  # sample grids and measurements, when their step has come
+    stopping: Callable[[], bool]
+    save_every_s: float
+    save_every: int | None = None  # steps
 
 
 def train(
     recipe: Recipe,
-    data: LabelledTensors,
-    run: Path,
+    execution: ExecutionSpec,
+    world: World,
     state: TrainingState,
-    *,
-    checkpoint_every_s: float,
-    report: Callable[[Progress], None],
-    stopping: Callable[[], bool],
+    examples: Examples,
+    hooks: Hooks,
 ) -> bool:
-    """Train `state` to the end of the recipe, or until `stopping()`; saves on both.
+    """Train `state` to the end of the recipe, or until some process is `stopping()`; saves on both.
 
     Returns:
         True when the recipe is complete.
 
     Raises:
-        LossDiverged: a loss was not finite; nothing of that step is saved.
+        Diverged: a loss or gradient was not finite; the state before that step is saved.
     """
-    spec: TrainingSpec = recipe.training
+    spec = recipe.training
     schedule = build_schedule(recipe.process.schedule)
-    parameters: list[Tensor] = list(state.network.parameters())
-    averaged: list[Tensor] = list(state.average.parameters())
-    losses: list[float] = []
-    saved_at = reported_at = time.monotonic()
-    state.network.train()
-    while state.step < spec.steps and not stopping():
+    part = world.part(spec.batch)
+    recent = Recent(deque(maxlen=REMEMBERED))
+    clock = _Clock()
+    state.replica.train()
+    while state.step < spec.steps:
+        stop, save = world.total([hooks.stopping(), world.leads and clock.due(hooks.save_every_s)])
+        if stop:
+            break
+        if save:
+            hooks.save()
+            clock.saved()
         rate = rate_at(state.step, spec.steps, spec.optimiser)
-        for group in state.optimiser.param_groups:
-            group["lr"] = rate
-        batch = draw_batch(data, state.step, recipe)
-        loss = batch_loss(state.network, batch, schedule, recipe.process)
-        value = loss.item()
-        if not math.isfinite(value):
-            msg = (
-                f"the loss became {value} at step {state.step} with rate {rate:.2g}; lower the "
-                f"rate or set clip_norm, then continue with --resume from the last checkpoint"
-            )
-            raise LossDiverged(msg)
-        state.optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        if spec.optimiser.clip_norm is not None:
-            nn.utils.clip_grad_norm_(parameters, spec.optimiser.clip_norm)
-        state.optimiser.step()
-        torch._foreach_lerp_(averaged, parameters, 1 - spec.optimiser.ema)
+        set_rate(state.optimiser, rate)
+        x0, labels = next(examples)
+        batch = draw_batch(recipe, state.step, x0, labels, part).to(world.device)
+        own = _gradients(recipe, execution, schedule, state, batch)
+        branches = [total / world.size for total in world.total(list(own))]
+        norm = _gradient_norm(state, clip=spec.optimiser.clip_norm)
+        recent.steps.append((state.step, sum(branches), norm, rate))
+        if fault := recent.fault(may_overflow=state.arithmetic.may_overflow):
+            if state.finite():
+                hooks.save()
+            raise Diverged(diagnose(fault, recent, branches, state.network, batch))
+        state.arithmetic.step(state.optimiser)
+        follow(state.average, state.network, spec.optimiser.ema)
         state.step += 1
-        losses.append(value)
-        now = time.monotonic()
-        if state.step % 50 == 0 or state.step == spec.steps:
-            pace = len(losses) * spec.batch / (now - reported_at)
-            progress = Progress(state.step, spec.steps, sum(losses) / len(losses), rate, pace)
-            _log(run, progress)
-            report(progress)
-            losses.clear()
-            reported_at = now
-        if now - saved_at >= checkpoint_every_s:
-            checkpoint.save(run, state)
-            saved_at = now
-    checkpoint.save(run, state)
+        clock.count(branches, norm)
+        if state.step % REPORT_EVERY == 0 or state.step == spec.steps:
+            hooks.report(clock.report(state.step, rate, spec.batch))
+        hooks.after_step(state.step)
+        if hooks.save_every is not None and state.step % hooks.save_every == 0:
+            hooks.save()
+            clock.saved()
+    hooks.save()
     return state.step == spec.steps
 
 
-def _log(run: Path, progress: Progress) -> None:
-    """Append one JSON line to the run's log."""
-    line = {
-        "step": progress.step,
-        "loss": round(progress.loss, 6),
-        "rate": progress.rate,
-        "images_per_s": round(progress.images_per_s, 1),
-        "time": round(time.time(), 1),
-    }
-    with (run / "log.jsonl").open("a") as log:
-        log.write(json.dumps(line) + "\n")
+def _gradients(
+    recipe: Recipe,
+    execution: ExecutionSpec,
+    schedule: Schedule,
+    state: TrainingState,
+    batch: Batch,
+) -> Tensor:
+    """Leave the gradients of a batch in the network; return its branches' losses (R,)."""
+    state.optimiser.zero_grad(set_to_none=True)
+    parts = batch.parts(execution.accumulate)
+    found = []
+    for index, piece in enumerate(parts):
+        with state.sharing(last=index == len(parts) - 1):
+            with state.arithmetic.forward():
+                branches = losses(
+                    state.replica, piece, schedule, recipe.process, recipe.training.loss
+                )
+            state.arithmetic.backward(branches.sum() / len(parts))
+        found.append(branches.detach())
+    return torch.stack(found).mean(0)
+
+
+def _gradient_norm(state: TrainingState, *, clip: float | None) -> float:
+    """Euclidean norm of all gradients, which are then scaled down to `clip` if they exceed it."""
+    state.arithmetic.scaler.unscale_(state.optimiser)
+    parameters = [p for p in state.network.parameters() if p.grad is not None]
+    norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    if isinstance(norm, DTensor):
+        norm = norm.full_tensor()
+    if clip is not None and bool(norm.isfinite()):
+        nn.utils.clip_grads_with_norm_(parameters, clip, norm)
+    return norm.item()
+
+
+@dataclass(slots=True)
+class _Clock:
+    """Sums since the last report, and when things last happened."""
+
+    reported_at: float = field(default_factory=time.monotonic)
+    saved_at: float = field(default_factory=time.monotonic)
+    steps: int = 0
+    norm: float = 0.0
+    branches: tuple[float, ...] = ()
+
+    def due(self, every_s: float) -> bool:
+        return time.monotonic() - self.saved_at >= every_s
+
+    def saved(self) -> None:
+        self.saved_at = time.monotonic()
+
+    def count(self, branches: list[float], norm: float) -> None:
+        before = self.branches or (0.0,) * len(branches)
+        self.branches = tuple(a + b for a, b in zip(before, branches, strict=True))
+        self.norm += norm
+        self.steps += 1
+
+    def report(self, step: int, rate: float, batch: int) -> Report:
+        now = time.monotonic()
+        branches = tuple(total / self.steps for total in self.branches)
+        report = Report(
+            step=step,
+            loss=sum(branches),
+            branches=branches,
+            gradient_norm=self.norm / self.steps,
+            rate=rate,
+            images_per_s=self.steps * batch / (now - self.reported_at),
+        )
+        self.reported_at, self.steps, self.norm, self.branches = now, 0, 0.0, ()
+        return report

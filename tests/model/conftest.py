@@ -14,8 +14,9 @@ def tiny_recipe():
             "id": "tiny",
             "description": "for tests",
             "licence": "Apache-2.0",
-            "data": {"concepts": ["a", "b", "c"], "size": 16},
+            "data": {"kind": "emoji", "concepts": ["a", "b", "c"], "size": 16},
             "network": {
+                "kind": "dimr",
                 "size": 8,
                 "channels": 12,
                 "classes": 3,
@@ -26,7 +27,7 @@ def tiny_recipe():
                 ],
             },
             "process": {
-                "codec": {"factor": 2},
+                "codec": {"kind": "pixels", "factor": 2},
                 "schedule": {"kind": "cosine"},
                 "prediction": "velocity",
                 "t_min": 0.01,

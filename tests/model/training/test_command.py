@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from model.bundle import load_bundle
-from model.training.__main__ import main, read_recipe
+from model.specs.files import read_recipe
+from model.training.__main__ import main
 
 DATA = Path(__file__).parents[3] / "deploy" / "data" / "emoji"
 
@@ -78,7 +79,7 @@ def test_a_run_killed_without_warning_continues_to_the_same_weights(recipe_file,
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (["nonsense", "--data", str(DATA)], "recipe: got 'nonsense'; allowed: one of emoji-32"),
+        (["nonsense", "--data", str(DATA)], "recipe: got 'nonsense'; allowed: dimr-"),
         (["emoji-32", "--data", "nowhere"], "nowhere"),
         (["emoji-32", "--data", str(DATA), "--steps", "0"], "steps"),
         (["emoji-32", "--data", str(DATA), "--threads", "0"], "--threads: got '0'; allowed"),

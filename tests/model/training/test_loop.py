@@ -1,119 +1,153 @@
-"""Training: what a step draws, that it learns, and that it continues bit for bit."""
+"""Training: that it learns, that it continues bit for bit, and that nothing spoils its weights."""
 
-import json
+import math
 
 import pytest
 import torch
 
 from model.specs.process import Prediction
-from model.specs.training import OptimiserSpec
 from model.training import checkpoint
-from model.training.data import batch_indices
-from model.training.loop import LossDiverged, draw_batch, new_state, rate_at, train
+from model.training.distributed import World
+from model.training.divergence import Diverged
+
+ALONE = World(0, 1, torch.device("cpu"))
 
 
-def run(recipe, data, folder, state, stop_at=None):
-    folder.mkdir(exist_ok=True)
-    return train(
-        recipe,
-        data,
-        folder,
-        state,
-        checkpoint_every_s=1e9,
-        report=lambda _: None,
-        stopping=lambda: state.step == stop_at,
-    )
+def assert_same(one, other, **tolerance):
+    one, other = one.tensors(), other.tensors()
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        torch.testing.assert_close(value, other[name], **({"atol": 0, "rtol": 0} | tolerance))
 
 
-def assert_same(one, other):
-    assert one.tensors().keys() == other.tensors().keys()
-    for name, value in one.tensors().items():
-        torch.testing.assert_close(value, other.tensors()[name], atol=0, rtol=0)
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_a_resumed_run_continues_bit_for_bit(trainer, tiny_recipe, tmp_path, precision):
+    whole = trainer.start(tiny_recipe, precision=precision)
+    assert trainer.run(tiny_recipe, tmp_path / "whole", whole)
 
-
-def test_a_resumed_run_continues_bit_for_bit(tiny_recipe, tiny_data, tmp_path):
-    whole = new_state(tiny_recipe)
-    assert run(tiny_recipe, tiny_data, tmp_path / "whole", whole)
-
-    first = new_state(tiny_recipe)
-    assert not run(tiny_recipe, tiny_data, tmp_path / "parts", first, stop_at=3)
-    second = new_state(tiny_recipe)
-    checkpoint.restore(tmp_path / "parts", second)
+    first = trainer.start(tiny_recipe, precision=precision)
+    assert not trainer.run(tiny_recipe, tmp_path / "parts", first, stop_at=3)
+    second = trainer.start(tiny_recipe, precision=precision)
+    checkpoint.restore(tmp_path / "parts", second, ALONE)
     assert second.step == 3
     assert_same(second, first)
-    assert run(tiny_recipe, tiny_data, tmp_path / "parts", second)
+    assert trainer.run(tiny_recipe, tmp_path / "parts", second)
     assert_same(second, whole)
+    assert second.arithmetic.scaler.state_dict() == whole.arithmetic.scaler.state_dict()
 
 
 @pytest.mark.parametrize("prediction", list(Prediction))
-def test_the_loss_falls_for_either_prediction(tiny_recipe, tiny_data, tmp_path, prediction):
-    values = tiny_recipe.model_dump()
-    values["process"]["prediction"] = prediction
-    values["training"] |= {"steps": 150, "batch": 16}
-    values["training"]["optimiser"] |= {"rate": 3e-3}
-    recipe = type(tiny_recipe).model_validate(values)
-    run(recipe, tiny_data, tmp_path, new_state(recipe))
-    lines = (tmp_path / "log.jsonl").read_text().splitlines()
-    losses = [json.loads(line)["loss"] for line in lines]
-    assert losses[-1] < 0.95 * losses[0]
+def test_the_loss_falls_for_either_prediction(trainer, varied, tmp_path, prediction):
+    recipe = varied(
+        steps=150, batch=16, optimiser={"rate": 3e-3}, process={"prediction": prediction}
+    )
+    trainer.run(recipe, tmp_path, trainer.start(recipe))
+    assert [report.step for report in trainer.reports] == [50, 100, 150]
+    assert trainer.reports[-1].loss < 0.95 * trainer.reports[0].loss
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_what_was_saved(
-    tiny_recipe, tiny_data, tmp_path
+@pytest.mark.parametrize(
+    ("execution", "tolerance"),
+    [
+        ({"accumulate": 4}, 1e-5),
+        ({"checkpoint_activations": True}, 1e-7),
+        ({"precision": "bf16"}, 3e-2),
+        ({"precision": "fp16"}, 3e-2),
+    ],
+)
+def test_how_a_run_is_carried_out_changes_it_by_rounding_only(
+    trainer, tiny_recipe, tmp_path, execution, tolerance
 ):
-    state = new_state(tiny_recipe)
-    run(tiny_recipe, tiny_data, tmp_path, state, stop_at=2)
-    next(state.network.parameters()).data.fill_(float("nan"))
-    with pytest.raises(LossDiverged, match="at step 2"):
-        run(tiny_recipe, tiny_data, tmp_path, state)
+    plain = trainer.start(tiny_recipe)
+    trainer.run(tiny_recipe, tmp_path / "plain", plain)
+    other = trainer.start(tiny_recipe, **execution)
+    trainer.run(tiny_recipe, tmp_path / "other", other, **execution)
+    assert trainer.reports[1].loss == pytest.approx(trainer.reports[0].loss, rel=tolerance)
+    names = [name for name in plain.tensors() if name.startswith("network/")]
+    for name in names:
+        torch.testing.assert_close(
+            other.tensors()[name], plain.tensors()[name], rtol=0, atol=max(tolerance, 1e-5)
+        )
+
+
+def test_a_loss_that_is_not_finite_is_diagnosed_and_the_state_before_it_kept(
+    trainer, tiny_recipe, tmp_path
+):
+    state = trainer.start(tiny_recipe)
+
+    def poison(step: int) -> None:
+        if step == 2:
+            trainer.data.x[:] = math.inf
+
+    with pytest.raises(Diverged) as raised:
+        trainer.run(tiny_recipe, tmp_path, state, after_step=poison)
+    message = str(raised.value)
+    assert "the loss is not finite at step 2" in message
+    assert "the data of examples [0, 1, 2] of the batch are not finite" in message
+    assert "losses (gradient norms) before: " in message
     assert checkpoint.newest(tmp_path) == tmp_path / "checkpoints" / "step-000000002"
+    kept = trainer.start(tiny_recipe)
+    checkpoint.restore(tmp_path, kept, ALONE)
+    assert kept.finite()
+    assert_same(kept, state)
 
 
-def test_only_the_newest_checkpoints_are_kept_and_half_written_ones_do_not_count(
-    tiny_recipe, tmp_path
+def test_weights_that_are_not_finite_are_named_and_never_saved(trainer, tiny_recipe, tmp_path):
+    state = trainer.start(tiny_recipe)
+    trainer.run(tiny_recipe, tmp_path, state, stop_at=2)
+    with torch.no_grad():
+        state.network.stages[0].position.weight.fill_(float("nan"))
+    with pytest.raises(Diverged, match=r"weights not finite: stages.0.position.weight"):
+        trainer.run(tiny_recipe, tmp_path, state)
+    assert trainer.saves == 1
+
+
+def test_a_gradient_that_is_not_finite_never_reaches_the_weights(trainer, tiny_recipe, tmp_path):
+    state = trainer.start(tiny_recipe)
+    before = {name: value.clone() for name, value in state.tensors().items()}
+    weight = state.network.stages[1].head.conv.weight
+    weight.register_hook(lambda gradient: gradient * math.nan)
+    with pytest.raises(Diverged, match=r"gradients not finite: stages.1.head.conv.weight"):
+        trainer.run(tiny_recipe, tmp_path, state)
+    for name, value in state.tensors().items():
+        torch.testing.assert_close(value, before[name], atol=0, rtol=0)
+
+
+def test_an_overflow_in_fp16_leaves_the_step_out_and_halves_the_scale(
+    trainer, tiny_recipe, tmp_path
 ):
-    state = new_state(tiny_recipe)
-    for step in (1, 2, 3):
-        state.step = step
-        checkpoint.save(tmp_path, state)
-    (tmp_path / "checkpoints" / ".step-000000009.77").mkdir()
-    names = sorted(p.name for p in (tmp_path / "checkpoints").glob("step-*"))
-    assert names == ["step-000000002", "step-000000003"]
-    assert checkpoint.newest(tmp_path) == tmp_path / "checkpoints" / "step-000000003"
+    state = trainer.start(tiny_recipe, precision="fp16")
+    before = state.arithmetic.scaler.get_scale()
+    weight = state.network.stages[1].head.conv.weight
+    handle = weight.register_hook(lambda gradient: gradient * math.inf)
+    start = weight.detach().clone()
+
+    def mend(step: int) -> None:
+        if step == 1:
+            torch.testing.assert_close(weight.detach(), start, atol=0, rtol=0)
+            handle.remove()
+
+    assert trainer.run(tiny_recipe, tmp_path, state, after_step=mend, precision="fp16")
+    assert state.arithmetic.scaler.get_scale() == before / 2
+    assert not torch.equal(weight, start)
+    assert state.finite()
 
 
-def test_resuming_nothing_is_refused(tiny_recipe, tmp_path):
-    with pytest.raises(checkpoint.ResumeRefused, match="no checkpoint"):
-        checkpoint.restore(tmp_path, new_state(tiny_recipe))
+def test_losses_of_branches_and_gradient_norm_are_reported(trainer, varied, tmp_path):
+    recipe = varied(optimiser={"clip_norm": None})
+    trainer.run(recipe, tmp_path, trainer.start(recipe))
+    (report,) = trainer.reports
+    assert len(report.branches) == 2
+    assert report.loss == pytest.approx(sum(report.branches))
+    assert report.gradient_norm > 0
+    assert set(report.numbers()) >= {"loss", "loss_branch_0", "gradient_norm", "rate"}
 
 
-def test_gates_are_not_decayed_and_everything_else_is(tiny_recipe):
-    state = new_state(tiny_recipe)
-    decayed, free = state.optimiser.param_groups
-    names = {id(p): n for n, p in state.network.named_parameters()}
-    assert free["weight_decay"] == 0
-    assert decayed["weight_decay"] == tiny_recipe.training.optimiser.weight_decay
-    assert all(names[id(p)].endswith((".slope", ".offset")) for p in free["params"])
-    assert len(decayed["params"]) + len(free["params"]) == len(names)
-
-
-def test_the_rate_warms_up_holds_and_falls_to_its_floor():
-    spec = OptimiserSpec(rate=2.0, warmup_steps=10, tail=0.5, tail_floor=0.1)
-    rates = [rate_at(step, 100, spec) for step in (0, 5, 10, 50, 75, 100)]
-    assert rates == pytest.approx([0.0, 1.0, 2.0, 2.0, 1.1, 0.2])
-
-
-def test_every_epoch_sees_every_example_once_in_a_new_order():
-    order = torch.cat([batch_indices(step, 4, 10, seed=1) for step in range(5)]).tolist()
-    assert sorted(order[:10]) == sorted(order[10:]) == list(range(10))
-    assert order[:10] != order[10:]
-
-
-def test_times_are_stratified_and_classes_are_dropped_at_the_stated_rate(tiny_recipe, tiny_data):
-    values = tiny_recipe.model_dump()
-    values["training"] |= {"batch": 1000, "class_dropout": 0.1}
-    batch = draw_batch(tiny_data, 0, type(tiny_recipe).model_validate(values))
-    edges = torch.histc(batch.t, bins=100, min=0.01, max=0.99)
-    assert edges.min() >= 9
-    assert edges.max() <= 11
-    assert 60 < (batch.y == 3).sum() < 140
+def test_the_loss_of_the_last_branch_alone_trains_what_it_depends_on(trainer, varied, tmp_path):
+    recipe = varied(loss="last", optimiser={"weight_decay": 0.0})
+    state = trainer.start(recipe)
+    before = {n: p.detach().clone() for n, p in state.network.named_parameters()}
+    trainer.run(recipe, tmp_path, state)
+    assert trainer.reports[0].branches[0] == 0
+    unmoved = {n for n, p in state.network.named_parameters() if torch.equal(p, before[n])}
+    assert unmoved == {n for n in before if n.startswith("stages.0.head.")}

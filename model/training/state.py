@@ -1,0 +1,160 @@
+"""Everything that changes while training."""
+
+import copy
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.nn.parallel import DistributedDataParallel
+
+from model.denoisers.build import blocks_of, build_denoiser
+from model.specs.recipe import Recipe
+from model.specs.training import ExecutionSpec, Parallelism
+from model.training.distributed import World
+from model.training.optimiser import build_optimiser
+from model.training.precision import Arithmetic
+
+
+@dataclass(slots=True)
+class TrainingState:
+    """The network, what follows it, and how far it has come; the recipe determines the rest.
+
+    `replica` is `network` as this process calls it: itself, or wrapped to share its gradients.
+    """
+
+    network: nn.Module
+    replica: nn.Module
+    average: nn.Module
+    optimiser: torch.optim.AdamW
+    arithmetic: Arithmetic
+    step: int = 0
+
+    @contextmanager
+    def sharing(self, *, last: bool) -> Iterator[None]:
+        """Share gradients among processes in the backward pass of the last part of a batch only."""
+        match self.replica:
+            case DistributedDataParallel() if not last:
+                with self.replica.no_sync():
+                    yield
+            case FSDPModule():
+                self.replica.set_requires_gradient_sync(last)
+                yield
+            case _:
+                yield
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All tensors by name, whole and on the CPU: weights, their average, and the moments.
+
+        Every process must call it, as each may hold a share of every tensor.
+        """
+        named: dict[str, Tensor] = {}
+        for prefix, module in (("network", self.network), ("average", self.average)):
+            for name, parameter in module.named_parameters():
+                named[f"{prefix}/{name}"] = _whole(parameter)
+        for name, parameter in self.network.named_parameters():
+            for key, value in self.optimiser.state[parameter].items():
+                named[f"{key}/{name}"] = _whole(value)
+        return named
+
+    def load(self, named: Mapping[str, Tensor]) -> None:
+        """Take over what `tensors` returned, on any number of processes.
+
+        Raises:
+            KeyError: a tensor is missing.
+            RuntimeError: a tensor has another shape.
+        """
+        for prefix, module in (("network", self.network), ("average", self.average)):
+            for name, parameter in module.named_parameters():
+                with torch.no_grad():
+                    parameter.copy_(_like(parameter, named[f"{prefix}/{name}"]))
+        for name, parameter in self.network.named_parameters():
+            if f"step/{name}" in named:  # absent before the first step
+                self.optimiser.state[parameter] = {
+                    "step": named[f"step/{name}"],
+                    "exp_avg": _like(parameter, named[f"exp_avg/{name}"]),
+                    "exp_avg_sq": _like(parameter, named[f"exp_avg_sq/{name}"]),
+                }
+
+    def whole_average(self, recipe: Recipe) -> nn.Module:
+        """The average as one plain network on the CPU; every process must call it."""
+        network = build_denoiser(recipe.network)
+        weights = {name: _whole(p) for name, p in self.average.named_parameters()}
+        network.load_state_dict(weights)
+        return network
+
+    def finite(self) -> bool:
+        """Whether every weight of this process is a finite number."""
+        return all(bool(p.isfinite().all()) for p in self.network.parameters())
+
+
+def _whole(tensor: Tensor) -> Tensor:
+    """A tensor on the CPU, put together where the processes share it."""
+    if isinstance(tensor, DTensor):
+        tensor = tensor.full_tensor()
+    return tensor.detach().cpu()
+
+
+def _like(parameter: Tensor, value: Tensor) -> Tensor:
+    """A whole tensor on the parameter's device, cut up as the parameter is."""
+    value = value.to(parameter.device)
+    if not isinstance(parameter, DTensor):
+        return value
+    mesh, placements = parameter.device_mesh, parameter.placements
+    return distribute_tensor(value, mesh, placements, src_data_rank=None)
+
+
+def new_state(recipe: Recipe, execution: ExecutionSpec, world: World) -> TrainingState:
+    """Fresh weights from the recipe's seed on this process's device, ready to be trained."""
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(recipe.training.seed)
+        network = build_denoiser(recipe.network)
+    average = copy.deepcopy(network).requires_grad_(requires_grad=False)
+    network, average = network.to(world.device), average.to(world.device)
+    if execution.checkpoint_activations:
+        network.checkpoint_blocks()
+    if execution.compile:
+        for block in blocks_of(network):
+            block.compile()  # in place: names in the state stay as they are
+    replica: nn.Module = network
+    if world.size > 1:
+        match execution.parallelism:
+            case Parallelism.DDP:
+                ids = [world.device.index] if world.device.type == "cuda" else None
+                replica = DistributedDataParallel(network, device_ids=ids)
+            case Parallelism.FSDP:
+                for module in (network, average):
+                    for block in blocks_of(module):
+                        fully_shard(block)
+                fully_shard(network)
+                fully_shard(average, reshard_after_forward=True)  # no backward pass will do it
+    state = TrainingState(
+        network=network,
+        replica=replica,
+        average=average,
+        optimiser=build_optimiser(network, recipe.training.optimiser),
+        arithmetic=Arithmetic(execution.precision, world.device),
+    )
+    if isinstance(replica, DistributedDataParallel):
+        _settle_buckets(state, recipe, world.part(recipe.training.batch), execution.accumulate)
+    return state
+
+
+def _settle_buckets(state: TrainingState, recipe: Recipe, part: slice, pieces: int) -> None:
+    """Have DDP arrange gradients now as it does once, after its first backward pass.
+
+    How the sum over three or more processes is rounded follows from a gradient's place, so that
+    the first step of a continued run would not be that of a run that was never stopped.
+    """
+    spec, device = recipe.network, next(state.network.parameters()).device
+    count = (part.stop - part.start) // pieces
+    x = torch.zeros(count, spec.channels, spec.size, spec.size, device=device)
+    t = torch.full((count,), recipe.process.t_max, device=device)
+    y = torch.zeros(count, dtype=torch.int64, device=device)
+    with state.arithmetic.forward():
+        outputs = state.replica(x, t, y)
+    sum(output.float().sum() for output in outputs).backward()
+    state.network.zero_grad(set_to_none=True)

@@ -1,0 +1,106 @@
+"""Several processes: started by torchrun on the CPU, they do what one does."""
+
+import json
+import shutil
+import signal
+
+import pytest
+import torch
+
+STEPS = 60
+
+
+def log_of(run):
+    return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+
+
+def assert_close(one, other, **tolerance):
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        torch.testing.assert_close(other[name], value, **tolerance)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    "options", [("--accumulate", "2"), ("--parallelism", "fsdp")], ids=["ddp", "fsdp"]
+)
+def test_two_processes_do_what_one_does_and_survive_being_killed(
+    write_recipe, call, launcher, weights, steps_saved, tmp_path, options
+):
+    recipe = write_recipe(steps=STEPS, batch=8, optimiser={"tail": 0.0})
+    often = ("--checkpoint-every", "0.01", "--no-tensorboard")
+    one, two, killed, crossed = (tmp_path / n for n in ("one", "two", "killed", "crossed"))
+
+    assert call(recipe, one, "--samples-every", "40") == 0
+    whole = launcher.run(recipe, two, *options, "--samples-every", "40", processes=2)
+    assert whole.returncode == 0, whole.stderr
+    assert "Warning" not in whole.stderr
+    for alone, shared in zip(log_of(one), log_of(two), strict=True):
+        for name in ("loss", "loss_branch_0", "loss_branch_1", "gradient_norm", "rate"):
+            assert shared[name] == pytest.approx(alone[name], rel=1e-5)
+    assert_close(weights(one), weights(two), atol=1e-5, rtol=0)
+
+    process = launcher.start(recipe, killed, *options, *often, processes=2)
+    launcher.wait_until(process, lambda: any(step > 5 for step in steps_saved(killed)))
+    launcher.kill(process)
+    assert not (killed / "bundle").exists()
+    shutil.copytree(killed, tmp_path / "copy")
+    resumed = launcher.run(recipe, killed, *options, *often, "--resume", processes=2)
+    assert resumed.returncode == 0, resumed.stderr
+    assert_close(weights(two), weights(killed), atol=0, rtol=0)
+
+    assert call(recipe, tmp_path / "copy", "--resume") == 0
+    assert_close(weights(one), weights(tmp_path / "copy"), atol=1e-5, rtol=0)
+
+    assert call(recipe, crossed, "--steps", "20") == 0
+    continued = launcher.run(recipe, crossed, *options, "--resume", processes=2)
+    assert continued.returncode == 0, continued.stderr
+    assert "equal to rounding only" in continued.stderr
+    assert_close(weights(one), weights(crossed), atol=1e-5, rtol=0)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(200)
+def test_a_stopped_torchrun_saves_whatever_its_reading_processes_are_told(
+    write_recipe, call, launcher, pictures, weights, tmp_path
+):
+    data = {"kind": "images", "size": 16, "flip": True}
+    recipe = write_recipe(data=data, network={"classes": 2}, steps=100_000, batch=4)
+    run, whole = tmp_path / "run", tmp_path / "whole"
+    process = launcher.start(recipe, run, "--workers", "1", processes=2, data=pictures)
+    launcher.wait_until(process, (run / "log.jsonl").is_file)
+    process.send_signal(signal.SIGTERM)  # torchrun passes it on to the group of each process
+    stopped = launcher.finished(process)
+    assert stopped.returncode == 1  # of torchrun, which calls every signal a failure
+    assert "stopped at step" in stopped.stdout
+    assert "model.training FAILED" not in stopped.stderr
+    assert "DataLoader" not in stopped.stderr
+
+    step = json.loads(next((run / "checkpoints").glob("*/state.json")).read_text())["step"]
+    assert step >= 50
+    until = ("--steps", str(step + 2))
+    assert call(recipe, run, *until, "--resume", data=pictures) == 0
+    assert call(recipe, whole, *until, data=pictures) == 0
+    assert_close(weights(whole), weights(run), atol=1e-4, rtol=0)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(200)
+def test_an_example_that_one_process_cannot_read_stops_all_in_one_line_each(
+    write_recipe, launcher, pictures, tmp_path
+):
+    (pictures / "dog" / "9.png").write_bytes(b"no picture")
+    data = {"kind": "images", "size": 16}
+    recipe = write_recipe(data=data, network={"classes": 2}, steps=60)
+    ended = launcher.run(
+        recipe, tmp_path / "run", "--workers", "1", processes=2, data=pictures
+    )
+    assert ended.returncode == 1
+    ours = sorted(line for line in ended.stderr.splitlines() if line.startswith("dimr-train: "))
+    assert len(ours) == 2
+    assert ours[0].startswith(f"dimr-train: {pictures / 'dog' / '9.png'} cannot be used: ")
+    assert ours[1] == (
+        "dimr-train: another process of this run has stopped; what it said tells why"
+    )
+    assert "[rank" not in ended.stderr
