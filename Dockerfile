@@ -84,7 +84,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 COPY pyproject.toml constraints.txt ./
 RUN --mount=type=cache,target=/root/.cache/pip \
     touch README.md \
-    && pip install --constraint constraints.txt '.[worker]' \
+    && pip install --constraint constraints.txt '.[worker,latents]' \
     && pip uninstall --yes dimr-serve
 
 

@@ -46,9 +46,10 @@ $(BIN)/pip:
 # PyTorch first and alone: resolved together with the rest, pip may prefer a much larger build.
 $(VENV)/.serve: pyproject.toml constraints.txt | $(BIN)/pip
 	@$(PIP) '$(TORCH)'
-	@$(PIP) -c constraints.txt -e '.[all]'
+	@$(PIP) -c constraints.txt -e '.[serve]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.serve
 	@$(PIP) -c constraints.txt -e '.[dev]'
+	@$(PIP) -c constraints.txt --no-deps torch-fidelity
 	@touch $@
