@@ -1,12 +1,21 @@
 """What the README says about the code is what the code says."""
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+import export.__main__ as export
+import model.data.__main__ as data
+import model.denoisers.__main__ as denoisers
+import model.evaluation.__main__ as evaluation
+import model.sampling.__main__ as sampling
+import model.study.__main__ as study
+from model.latents import arguments as latents
+from model.training import arguments as training
 from service.settings import settings_table
 
 ROOT = Path(__file__).parents[1]
@@ -47,6 +56,7 @@ COMMANDS = {
     "dimr-train": "model.training",
     "dimr-sample": "model.sampling",
     "dimr-evaluate": "model.evaluation",
+    "dimr-export": "export",
 }
 
 
@@ -64,6 +74,36 @@ def test_every_command_teaches(command):
     assert run.returncode == 0
     assert run.stdout.startswith(f"usage: {command}")
     assert len(run.stdout) > 300
+
+
+PARSERS = {
+    "dimr-train": training.build_parser,
+    "dimr-evaluate": evaluation._parser,
+    "dimr-export": export._parser,
+    "dimr-sample": sampling._parser,
+    "model.data": data._parser,
+    "model.denoisers": denoisers._parser,
+    "model.latents": latents.build_parser,
+    "model.study": study._parser,
+    "model.training": training.build_parser,
+}
+
+
+def documented_commands():
+    for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+        for block in re.findall(r"```bash\n(.*?)```", path.read_text(), re.S):
+            for line in block.replace("\\\n", " ").splitlines():
+                words = shlex.split(line.replace(".venv/bin/", ""))
+                if "-m" in words:
+                    yield words[words.index("-m") + 1 :]
+                elif words[0] in PARSERS:
+                    yield words
+
+
+@pytest.mark.parametrize("words", list(documented_commands()), ids=" ".join)
+def test_every_documented_command_is_one_that_the_program_takes(words):
+    parsed = PARSERS[words[0]]().parse_args(words[1:])
+    assert vars(parsed)
 
 
 def test_sampling_as_the_readme_does_it(tmp_path):

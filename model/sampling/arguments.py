@@ -102,7 +102,7 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
         type=integer(0, MAX_SEED),
         default=0,
         metavar="N",
-        help="seed of the first image of each class, the next one takes N + 1 (default: 0)",
+        help="the first seed; those of further images count up from it (default: 0)",
     )
     parser.add_argument(
         "--threads",

@@ -1,6 +1,7 @@
 """Where a network runs."""
 
 import argparse
+import os
 
 import torch
 
@@ -25,8 +26,13 @@ def add_device(parser: argparse.ArgumentParser) -> None:
 
 
 def chosen_device(asked: torch.device | None) -> torch.device:
-    """The device asked for, or the best there is."""
-    return asked or torch.device(_present()[0])
+    """The device asked for, or the best there is; each process of torchrun's gets one of its own."""
+    if asked is not None:
+        return asked
+    count = torch.cuda.device_count()
+    if not count:
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % count)
 
 
 def _present() -> list[str]:
