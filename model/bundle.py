@@ -6,7 +6,6 @@ of a latent model what decodes its latents. It is written aside and renamed, and
 read before its hash has been checked.
 """
 
-import hashlib
 import json
 import os
 import shutil
@@ -32,6 +31,7 @@ from model.autoencoder import (
 )
 from model.denoisers.build import Denoiser, build_denoiser
 from model.denoisers.weights import with_weights
+from model.files import file_sha256
 from model.specs.manifest import FileEntry, Label, Manifest
 from model.specs.process import LatentsSpec, PixelsSpec
 from model.specs.recipe import Recipe
@@ -300,10 +300,7 @@ def _require(folder: Path, manifest: Manifest, names: Sequence[str]) -> None:
 
 
 def _entry(path: Path) -> FileEntry:
-    with path.open("rb") as file:
-        return FileEntry(
-            sha256=hashlib.file_digest(file, "sha256").hexdigest(), size_bytes=path.stat().st_size
-        )
+    return FileEntry(sha256=file_sha256(path), size_bytes=path.stat().st_size)
 
 
 def _check(path: Path, entry: FileEntry) -> None:

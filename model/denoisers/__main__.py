@@ -1,7 +1,6 @@
 """`python -m model.denoisers`: parameters and multiply-adds of the DiMR family."""
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from rich.table import Table
 
 from model.denoisers.counting import NetworkTooLarge, count_network
 from model.denoisers.family import VARIANTS, Member, Sheet, family_json, family_sheet, parts_sheet
+from model.files import write_whole
 from model.specs.files import RecipeRefused, read_recipe, recipe_names
 
 _PROGRAM = "python -m model.denoisers"
@@ -95,23 +95,13 @@ def _run(arguments: argparse.Namespace) -> int:
         )
     ]
     if arguments.json is not None:
-        _write_whole(arguments.json, family_json(members))
+        write_whole(arguments.json, family_json(members).encode())
     _print(family_sheet(members))
     if arguments.parts:
         for member in members:
             print()
             _print(parts_sheet(member))
     return 0
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """Write a file that is complete from the moment it is there."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        aside.write_text(text, "utf-8")
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def _print(sheet: Sheet) -> None:

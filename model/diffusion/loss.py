@@ -34,8 +34,3 @@ def branch_losses(predictions: Sequence[Tensor], target: Tensor) -> Tensor:
         error = (prediction.float() - reduce_to(target, side)).square().mean((1, 2, 3))
         terms.append(error * (side / target.shape[-1]) ** 2)
     return torch.stack(terms)
-
-
-def multiscale_loss(predictions: Sequence[Tensor], target: Tensor) -> Tensor:
-    """Loss per sample, the sum of its branches': (B,); arguments as for `branch_losses`."""
-    return branch_losses(predictions, target).sum(0)

@@ -18,13 +18,3 @@ def data_from_noise(x: Tensor, noise: Tensor, alpha: Tensor, sigma: Tensor) -> T
 def noise_from_velocity(x: Tensor, velocity: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
     """Return eps = sigma x + alpha v."""
     return per_sample(sigma, x) * x + per_sample(alpha, x) * velocity
-
-
-def velocity_from_noise(x: Tensor, noise: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-    """Return v = (eps - sigma x) / alpha; alpha must not be 0."""
-    return (noise - per_sample(sigma, x) * x) / per_sample(alpha, x)
-
-
-def static_threshold(data: Tensor) -> Tensor:
-    """Clamp a data prediction to [-1, 1], the range of pixels (Imagen, arXiv:2205.11487, 2.3)."""
-    return data.clamp(-1, 1)

@@ -4,7 +4,6 @@
 are written and read a batch at a time. Nothing is ever unpickled.
 """
 
-import hashlib
 import os
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,12 +18,6 @@ from numpy.typing import NDArray
 from model.evaluation.errors import FileRefused
 
 IMAGES, LABELS = "arr_0", "arr_1"
-
-
-def file_sha256(path: Path) -> str:
-    """Hash of the content of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def array_names(path: Path) -> list[str]:

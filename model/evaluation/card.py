@@ -19,6 +19,7 @@ def write_card(
     *,
     notice: str,
     training_note: str | None,
+    before: Report | None = None,
 ) -> str:
     """Write the text of a model card.
 
@@ -28,12 +29,14 @@ def write_card(
         report: what `dimr-evaluate` found for it.
         notice: copyright notices and licences of the training data, quoted whole.
         training_note: how long training took on what machine, in words.
+        before: what the same judge found for an earlier model, to show the gain.
     """
     sections = (
         _identity(bundle),
         _data(bundle, report.measures),
         _training(bundle, provenance, training_note),
         _measures(report),
+        *([] if before is None else [_gain(report, before)]),
         _limits(bundle, provenance, report.measures),
         "## Notices of the training data\n\n```text\n" + notice.rstrip() + "\n```",
     )
@@ -125,6 +128,19 @@ def _measures(report: Report) -> str:
             ),
         )
     )
+
+
+def _gain(report: Report, before: Report) -> str:
+    head = _filled(
+        f"The same judge on equally many samples, drawn alike, of the model before (weights sha256 "
+        f"{before.denoiser_sha256[:16]}...):"
+    )
+    table = ["| measure | before | now | real images |", "|---|---|---|---|"]
+    table += [
+        f"| {now.measure} | {then.samples} | {now.samples} | {now.real} |"
+        for then, now in zip(rows(before.measures), rows(report.measures), strict=True)
+    ]
+    return f"## Compared with the model before\n\n{head}\n\n" + "\n".join(table)
 
 
 def _limits(bundle: Bundle, provenance: Provenance, measures: Measures) -> str:

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.data.source import to_unit
-from model.evaluation.archive import file_sha256
 from model.evaluation.classifier import Classifier, ClassifierSpec, judge, train_classifier
 from model.evaluation.display import Show
 from model.evaluation.features import FeatureCache, channels_first
 from model.evaluation.inception import Inception, load_inception
 from model.evaluation.measures import Gaussian, frechet_distance, hits
 from model.evaluation.reference import read_reference
+from model.files import file_sha256
 
 FID, SMALL_FRECHET, ACCURACY = "fid", "small_feature_frechet", "class_accuracy"
 BATCH = 64

@@ -4,8 +4,8 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
+from model.files import write_whole
 from model.sampling.arguments import ArgumentRefused
-from model.sampling.pictures import write_whole
 from model.specs.base import Spec
 
 

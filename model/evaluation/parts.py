@@ -6,6 +6,7 @@ a file appears complete or not at all, and what two processes both made is the s
 
 import fcntl
 import io
+import os
 import re
 import shutil
 from collections.abc import Iterator, Sequence
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.evaluation.plan import SamplePlan
-from model.sampling.pictures import write_whole
+from model.files import publish, write_whole
 
 PLAN_NAME = "plan.json"
 _PART = re.compile(r"(\d+)-(\d+)\.npy")  # first image, and the one after the last
@@ -51,10 +52,8 @@ class Parts:
         """
         folder.mkdir(parents=True, exist_ok=True)
         record = folder / PLAN_NAME
-        if record.exists():
+        if not publish(record, (plan.model_dump_json(indent=1) + "\n").encode()):
             plan.check_same(record)
-        else:
-            write_whole(record, (plan.model_dump_json(indent=1) + "\n").encode())
         return cls(folder, plan)
 
     def add(self, first: int, images: Sequence[NDArray[np.uint8]]) -> None:
@@ -98,8 +97,10 @@ class Parts:
             yield
 
     def remove(self) -> None:
-        """Remove the folder and all in it."""
-        shutil.rmtree(self.folder)
+        """Remove the folder and all in it, at once for whoever looks for it."""
+        doomed = self.folder.with_name(f".{self.folder.name}.{os.getpid()}")
+        self.folder.rename(doomed)
+        shutil.rmtree(doomed)
 
     def _files(self) -> list[tuple[int, int, Path]]:
         """(first, stop, path) of every file, by first image."""

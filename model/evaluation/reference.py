@@ -6,11 +6,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from model.evaluation.archive import IMAGES, array_names, file_sha256, read_array
+from model.evaluation.archive import IMAGES, array_names, read_array
 from model.evaluation.errors import FileRefused
 from model.evaluation.features import FeatureCache
 from model.evaluation.inception import POOL, SPATIAL
 from model.evaluation.measures import Gaussian
+from model.files import file_sha256
 
 STATISTICS = ("mu", "sigma", "mu_s", "sigma_s")
 

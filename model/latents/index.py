@@ -4,8 +4,6 @@
 `index.json` once all are. Each appears whole.
 """
 
-import hashlib
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
@@ -13,6 +11,7 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError
 
 from model.data.errors import LatentsDiffer, LatentsUnreadable
+from model.files import file_sha256, publish, write_whole
 from model.specs.base import Spec
 from model.specs.process import LatentsSpec
 
@@ -124,27 +123,11 @@ def read_spec(path: Path, kind: type[S]) -> S:
 
 def write_spec(path: Path, spec: Spec, *, share: int) -> None:
     """Write one of these files; arguments as for `write_whole`."""
-    write_whole(path, (spec.model_dump_json(indent=1) + "\n").encode(), share=share)
+    write_whole(path, _text(spec), owner=share)
 
 
-def write_whole(path: Path, content: bytes, *, share: int) -> None:
-    """Write a file that is complete, on the disk too, from the moment it is there.
-
-    Args:
-        path: the file.
-        content: all of it.
-        share: whose it is until then: another share may write the same, and what a killed process
-            left is overwritten by the one that continues its share.
-    """
-    part = path.with_name(f".{path.name}.{share}")
-    try:
-        with part.open("wb") as opened:
-            opened.write(content)
-            opened.flush()
-            os.fsync(opened.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+def _text(spec: Spec) -> bytes:
+    return (spec.model_dump_json(indent=1) + "\n").encode()
 
 
 def begin(folder: Path, plan: Plan, *, share: int) -> None:
@@ -159,8 +142,7 @@ def begin(folder: Path, plan: Plan, *, share: int) -> None:
         if folder.exists() and (not folder.is_dir() or any(_foreign(folder))):
             raise LatentsUnreadable(folder, "it holds other things; name a new folder")
         folder.mkdir(parents=True, exist_ok=True)
-        write_spec(path, plan, share=share)
-        return
+        publish(path, _text(plan), owner=share)
     begun = read_spec(path, Plan)
     for field in Plan.model_fields:
         got, was = getattr(plan, field), getattr(begun, field)
@@ -170,7 +152,7 @@ def begin(folder: Path, plan: Plan, *, share: int) -> None:
 
 def _foreign(folder: Path) -> Sequence[Path]:
     """What is in a folder other than what another share may just be writing."""
-    return [path for path in folder.iterdir() if not path.name.startswith(f".{PLAN_NAME}.")]
+    return [path for path in folder.iterdir() if not path.name.lstrip(".").startswith(PLAN_NAME)]
 
 
 def _brief(value: object) -> str:
@@ -187,15 +169,6 @@ def shard_name(shard: int) -> str:
 def record_path(folder: Path, shard: int) -> Path:
     """Where the record of a complete shard is."""
     return (folder / shard_name(shard)).with_suffix(".json")
-
-
-def file_sha256(path: Path) -> str:
-    """Hexadecimal sha256 of a file; raises OSError."""
-    digest = hashlib.sha256()
-    with path.open("rb") as opened:
-        while chunk := opened.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def damage(folder: Path, shard: Shard) -> str | None:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save
 
 from model.data.errors import ExampleUnreadable, LatentsUnreadable
+from model.files import write_whole
 from model.latents.index import (
     INDEX_NAME,
     Index,
@@ -27,7 +28,6 @@ from model.latents.index import (
     record_path,
     shard_name,
     write_spec,
-    write_whole,
 )
 from model.latents.source import checksum_of
 
@@ -115,7 +115,7 @@ def _write_shard(folder: Path, plan: Plan, number: int, pairs: Pairs, *, share: 
             "checksums": np.asarray(checksums, dtype=np.uint32).reshape(-1, 2),
         }
     )
-    write_whole(folder / shard_name(number), content, share=share)
+    write_whole(folder / shard_name(number), content, owner=share)
     shard = Shard(
         file=shard_name(number),
         sha256=hashlib.sha256(content).hexdigest(),

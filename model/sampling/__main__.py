@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from model.bundle import Bundle, BundleRefused, load_bundle
 from model.diffusion.errors import ParameterRejected
+from model.files import write_whole
 from model.sampling.arguments import (
     ArgumentRefused,
     Parser,
@@ -24,7 +25,7 @@ from model.sampling.classes import ClassUnknown, file_stems, find_class
 from model.sampling.devices import chosen_device
 from model.sampling.images import ImageRequest, generate, network_rows
 from model.sampling.noise import MAX_SEED
-from model.sampling.pictures import ORIGIN, encode_png, grid_columns, join_grid, write_whole
+from model.sampling.pictures import ORIGIN, encode_png, grid_columns, join_grid
 
 BATCH = 8  # larger ones cost as much an image on a CPU
 MAX_IMAGES = 10_000  # of one class

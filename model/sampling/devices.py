@@ -26,13 +26,11 @@ def add_device(parser: argparse.ArgumentParser) -> None:
 
 
 def chosen_device(asked: torch.device | None) -> torch.device:
-    """The device asked for, or the best there is; each process of torchrun's gets one of its own."""
-    if asked is not None:
-        return asked
-    count = torch.cuda.device_count()
-    if not count:
-        return torch.device("cpu")
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % count)
+    """The device asked for, or the best there is; of GPUs without a number torchrun's own."""
+    best = torch.device(_present()[0]).type if asked is None else asked.type
+    if best != "cuda" or (asked is not None and asked.index is not None):
+        return asked or torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
 
 
 def _present() -> list[str]:

@@ -3,9 +3,7 @@
 import io
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,16 +32,6 @@ def encode_png(
     out = io.BytesIO()
     Image.fromarray(pixels).save(out, format="PNG", pnginfo=text)
     return out.getvalue()
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file that is complete from the moment it is there."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        aside.write_bytes(content)
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def grid_columns(classes: int, images_per_class: int) -> int:

@@ -14,16 +14,24 @@ from rich.table import Table
 
 from model.data.errors import DataError
 from model.denoisers.counting import count_network
-from model.evaluation.classifier import ClassifierSpec
+from model.evaluation.classifier import ClassifierSpec, weights_sha256
 from model.evaluation.evaluation import load_training_images
 from model.evaluation.monitor import ACCURACY, small_monitor
+from model.files import write_whole
 from model.sampling.arguments import MAX_THREADS, Parser, integer
 from model.sampling.painter import to_levels
-from model.sampling.pictures import write_whole
 from model.specs.data import EmojiData
 from model.specs.files import read_recipe
 from model.specs.recipe import Recipe
-from model.study.results import HEADINGS, Study, cells, read_results, write_study
+from model.study.results import (
+    HEADINGS,
+    Result,
+    Study,
+    cells,
+    check_same,
+    read_study,
+    write_study,
+)
 from model.study.rows import ROWS, Row
 from model.study.study import Bench, run_row
 from model.training.data import load_emoji_tensors
@@ -136,8 +144,6 @@ def _study(arguments: argparse.Namespace, base: Recipe, rows: Sequence[Row], com
     if not isinstance(base.data, EmojiData):
         msg = f"--base: got data of kind {base.data.kind!r}; allowed: 'emoji' (or --recipes DIR)"
         raise ValueError(msg)
-    recipes = [row.recipe(base) for row in rows]
-    done = {result.row: result for result in read_results(arguments.out)}
     real = load_training_images(base.data, arguments.data)
     data = load_emoji_tensors(base, str(arguments.data))
     judge = small_monitor(
@@ -147,26 +153,31 @@ def _study(arguments: argparse.Namespace, base: Recipe, rows: Sequence[Row], com
         spec=ClassifierSpec(),
         on_step=lambda step: None,
     )
-    right = judge(to_levels(real.pictures.images), real.pictures.labels.numpy())[ACCURACY]
+    study = Study(
+        base=base.id,
+        command=command,
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        machine=platform.processor() or platform.machine(),
+        torch=torch.__version__,
+        threads=torch.get_num_threads(),
+        samples_per_class=arguments.samples_per_class,
+        judge_sha256=weights_sha256(judge.classifier),
+        judge_real_accuracy=judge(to_levels(real.pictures.images), real.pictures.labels.numpy())[
+            ACCURACY
+        ],
+    )
+    done = _done(arguments.out, study, base)
     bench = Bench(data, judge, arguments.samples_per_class)
     arguments.out.mkdir(parents=True, exist_ok=True)
-    for row, recipe in zip(rows, recipes, strict=True):
+    for row in rows:
         if row.name in done:
             continue
+        recipe, folder = row.recipe(base), arguments.out / row.name
         spec = recipe.training
         with Display(steps=spec.steps, start=0, batch=spec.batch, name=row.name) as display:
-            done[row.name] = run_row(row, recipe, bench, arguments.out / row.name, display.show)
-        study = Study(
-            base=base.id,
-            command=command,
-            date=datetime.now(UTC).isoformat(timespec="seconds"),
-            machine=platform.processor() or platform.machine(),
-            torch=torch.__version__,
-            threads=torch.get_num_threads(),
-            judge_real_accuracy=right,
-            results=tuple(done[name] for name in ROWS if name in done),
-        )
-        write_study(arguments.out, study)
+            done[row.name] = run_row(row, recipe, bench, folder, display.show)
+        results = tuple(done[name] for name in ROWS if name in done)
+        write_study(arguments.out, study.model_copy(update={"results": results}))
     table = Table(*HEADINGS, title=base.id)
     for name in ROWS:
         if name in done:
@@ -174,6 +185,15 @@ def _study(arguments: argparse.Namespace, base: Recipe, rows: Sequence[Row], com
     Console().print(table)
     print(f"results in {arguments.out}/results.json and results.md")
     return 0
+
+
+def _done(folder: Path, study: Study, base: Recipe) -> dict[str, Result]:
+    """Rows that an earlier call finished, which must belong with those of this one."""
+    before = read_study(folder)
+    if before is None:
+        return {}
+    check_same(folder, before, study, {name: row.recipe(base) for name, row in ROWS.items()})
+    return {result.row: result for result in before.results}
 
 
 if __name__ == "__main__":

@@ -1,13 +1,14 @@
 """What a study found: a JSON file that grows row by row, and a table of it."""
 
-import json
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
-from model.sampling.pictures import write_whole
+from model.files import write_whole
 from model.specs.base import Spec
+from model.specs.recipe import Recipe
 
 HEADINGS = (
     "row",
@@ -21,10 +22,15 @@ HEADINGS = (
 )
 
 
+class StudyRefused(ValueError):
+    """A folder holds results that do not belong into one table with those asked for."""
+
+
 class Result(Spec):
     """One trained row."""
 
     row: str
+    recipe_sha256: str = Field(description="of the recipe it was trained by")
     meaning: str
     table: str
     parameters: int
@@ -47,6 +53,8 @@ class Study(Spec):
     machine: str
     torch: str
     threads: int
+    samples_per_class: int
+    judge_sha256: str
     judge_real_accuracy: float = Field(description="the judge on the training images themselves")
     results: tuple[Result, ...] = ()
 
@@ -57,16 +65,46 @@ def write_study(folder: Path, study: Study) -> None:
     write_whole(folder / "results.md", markdown(study).encode())
 
 
-def read_results(folder: Path) -> tuple[Result, ...]:
-    """Rows that an earlier call finished; none where there was no call.
+def read_study(folder: Path) -> Study | None:
+    """What an earlier call finished; None where there was no call.
 
     Raises:
-        ValueError: results.json is not of this version.
+        StudyRefused: results.json is not of this version.
     """
     path = folder / "results.json"
     if not path.is_file():
-        return ()
-    return Study.model_validate(json.loads(path.read_text("utf-8"))).results
+        return None
+    try:
+        return Study.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        msg = f"--out: {path} is no study of this version; name another folder"
+        raise StudyRefused(msg) from error
+
+
+def check_same(folder: Path, before: Study, now: Study, recipes: Mapping[str, Recipe]) -> None:
+    """Refuse to put rows into one table that were not trained and measured alike.
+
+    Raises:
+        StudyRefused: names what differs.
+    """
+    for field in ("base", "samples_per_class", "judge_sha256"):
+        was, wanted = getattr(before, field), getattr(now, field)
+        if was != wanted:
+            msg = f"--out: {folder} holds a study with {field} {was!r}; allowed: {wanted!r} alike"
+            raise StudyRefused(msg)
+    for result in before.results:
+        recipe = recipes.get(result.row)
+        if recipe is None or recipe_sha256(recipe) != result.recipe_sha256:
+            msg = (
+                f"--out: {folder} holds row {result.row} trained by another recipe; "
+                f"allowed: the same base and --steps, or another folder"
+            )
+            raise StudyRefused(msg)
+
+
+def recipe_sha256(recipe: Recipe) -> str:
+    """What tells recipes apart."""
+    return hashlib.sha256(recipe.model_dump_json().encode()).hexdigest()
 
 
 def cells(result: Result) -> Sequence[str]:

@@ -12,13 +12,13 @@ from model.autoencoder import PixelCodec
 from model.denoisers.counting import count_network
 from model.diffusion.build import build_schedule
 from model.evaluation.monitor import ACCURACY, SMALL_FRECHET, SmallMonitor
-from model.sampling.pictures import write_whole
+from model.files import write_whole
 from model.specs.process import PixelsSpec
 from model.specs.recipe import Recipe
 from model.specs.training import ExecutionSpec
-from model.study.results import Result
+from model.study.results import Result, recipe_sha256
 from model.study.rows import Row
-from model.training import checkpoint
+from model.training import checkpoint, run
 from model.training.data import InMemory, LabelledTensors
 from model.training.distributed import World
 from model.training.journal import JsonLines
@@ -54,10 +54,12 @@ def run_row(
         folder: of its checkpoints, log and samples.
         show: told of the training's progress.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     state = new_state(recipe, ExecutionSpec(), ALONE)
     if checkpoint.newest(folder) is not None:
+        run.check_same(folder, recipe)
         checkpoint.restore(folder, state, ALONE)
+        run.check_steps(folder, recipe, state.step)
+    run.record(folder, recipe, ExecutionSpec(), ALONE)
     journal = JsonLines(folder, state.step)
     spent = _Spent(folder / "seconds")
 
@@ -72,6 +74,7 @@ def run_row(
     hooks = Hooks(
         report=report,
         save=save,
+        position=lambda: None,
         after_step=lambda step: None,
         stopping=lambda: False,
         save_every_s=SAVE_EVERY_S,
@@ -96,6 +99,7 @@ def _measured(
     count = count_network(recipe.network)
     return Result(
         row=row.name,
+        recipe_sha256=recipe_sha256(recipe),
         meaning=row.meaning,
         table=row.table,
         parameters=count.parameters,

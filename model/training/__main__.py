@@ -11,6 +11,7 @@ import torch
 from model.autoencoder import Codec, LatentCodec
 from model.bundle import write_bundle
 from model.data.errors import DataError
+from model.evaluation.monitor import Monitor
 from model.specs.files import read_recipe
 from model.specs.recipe import Recipe
 from model.training import checkpoint, run
@@ -21,7 +22,7 @@ from model.training.distributed import ProcessLost, World, joined
 from model.training.divergence import Diverged
 from model.training.journal import check_sinks, open_journal
 from model.training.loop import Hooks, train
-from model.training.measurement import Measure, open_measure
+from model.training.measurement import open_measure
 from model.training.previews import Previewer, codec_for, grid_labels, random_labels
 from model.training.state import TrainingState, new_state
 from model.training.watch import Look, Outlet, Watch
@@ -63,9 +64,8 @@ def _run(arguments: argparse.Namespace, world: World) -> int:
         class_index=arguments.class_index,
     )
     state = new_state(recipe, execution, world)
-    position: object = None
     if arguments.resume:
-        position = checkpoint.restore(arguments.out, state, world)
+        checkpoint.restore(arguments.out, state, world)
         run.check_steps(arguments.out, recipe, state.step)
         if world.leads and (change := run.difference(arguments.out, execution, world)):
             print(f"continued otherwise, so equal to rounding only: {change}", file=sys.stderr)
@@ -80,15 +80,14 @@ def _run(arguments: argparse.Namespace, world: World) -> int:
         keep = checkpoint.Keep(arguments.keep, arguments.keep_every)
         hooks = Hooks(
             report=watch.report,
-            save=lambda: checkpoint.save(
-                arguments.out, state, world, keep=keep, position=data.position
-            ),
+            save=lambda: checkpoint.save(arguments.out, state, world, keep=keep),
+            position=lambda: data.position,
             after_step=watch.after_step,
             stopping=stopping,
             save_every_s=arguments.checkpoint_every,
             save_every=arguments.keep_every,
         )
-        examples = opened.enter_context(closing(data.examples(state.step, position)))
+        examples = opened.enter_context(closing(data.examples(state.step, state.position)))
         done = train(recipe, execution, world, state, examples, hooks)
     _count_left_out(data, world)
     if done:
@@ -126,7 +125,7 @@ def _watch(
     recipe: Recipe,
     painter: Previewer | None,
     outlet: Outlet | None,
-    measure: Measure | None,
+    measure: Monitor | None,
 ) -> Watch:
     """What is looked at while training; nothing is painted unless it was asked for."""
     grid = measured = None

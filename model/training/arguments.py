@@ -23,7 +23,10 @@ a folder with one folder a class, WebDataset shards (shards/{00000..00127}.tar),
 data set (hf:owner/name, hf:/folder, hf-stream:owner/name).
 
 Ctrl-C or SIGTERM saves a checkpoint and stops; the same command with --resume continues bit for
-bit. RUN holds recipe.json, log.jsonl, tensorboard/, samples/, checkpoints/, at the end bundle/."""
+bit, and with other options or another number of processes to rounding. torchrun ends its processes
+30 s after it was told to stop: where saving takes longer, give it --shutdown-timeout SECONDS.
+
+RUN holds recipe.json, log.jsonl, tensorboard/, samples/, checkpoints/, at the end bundle/."""
 
 
 def build_parser() -> Parser:

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from model.training.distributed import World
-from model.training.state import TrainingState
+from model.training.state import StateMismatch, TrainingState
 
 
 class ResumeRefused(ValueError):
@@ -35,33 +35,34 @@ class Keep:
     every: int | None = None
 
 
-def save(
-    run: Path, state: TrainingState, world: World, *, keep: Keep, position: object = None
-) -> None:
+def save(run: Path, state: TrainingState, world: World, *, keep: Keep) -> None:
     """Write checkpoints/step-N below `run`, then drop what `keep` does not name.
 
-    Every process must call it; the leading one writes, and all return when it is on disk.
+    Every process must call it; the leading one writes, and all return when it is on disk. One of
+    this step that is there is left alone: the state of a step never differs.
 
     Args:
         run: folder of the run.
         state: what is saved.
         world: the processes that share it.
         keep: which checkpoints stay.
-        position: where this process is in its data, as JSON; of use to streams only.
 
     Raises:
         NotSaved: the disk is full or refuses; nothing half-written stays.
     """
-    tensors = state.tensors()
-    positions = world.gathered(position)
+    final = run / "checkpoints" / f"step-{state.step:09d}"
+    if any(world.total([world.leads and final.is_dir()])):
+        return
+    tensors = state.tensors(world)
+    positions = world.gathered(state.position)
     if world.leads:
         facts = {
             "step": state.step,
             "positions": positions,
             "scaler": state.arithmetic.scaler.state_dict(),
         }
-        _write(run / "checkpoints", tensors, facts)
-        _drop(run / "checkpoints", keep)
+        _write(final, tensors, facts)
+        _drop(final.parent, keep)
     world.wait()
 
 
@@ -70,11 +71,8 @@ def newest(run: Path) -> Path | None:
     return max((run / "checkpoints").glob("step-*"), default=None)
 
 
-def restore(run: Path, state: TrainingState, world: World) -> object:
+def restore(run: Path, state: TrainingState, world: World) -> None:
     """Continue from the newest checkpoint of a run.
-
-    Returns:
-        This process's position in its data; None where that follows from the step.
 
     Raises:
         ResumeRefused: there is no checkpoint, it is damaged or of another network, or its
@@ -86,29 +84,32 @@ def restore(run: Path, state: TrainingState, world: World) -> object:
         raise ResumeRefused(msg)
     try:
         facts = json.loads((folder / "state.json").read_text())
-        state.load(load_file(folder / "state.safetensors"))
-        state.step, positions = int(facts["step"]), list(facts["positions"])
-        state.arithmetic.scaler.load_state_dict(facts["scaler"])
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        msg = f"--resume: {folder} cannot be read ({error}); remove it to use an older checkpoint"
+        step, positions = int(facts["step"]), list(facts["positions"])
+        scaler = dict(facts["scaler"])
+        tensors = load_file(folder / "state.safetensors")
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        msg = f"--resume: {folder} is damaged ({error}); remove it to use an older checkpoint"
         raise ResumeRefused(msg) from error
+    try:
+        state.load(tensors)
+    except StateMismatch as error:
+        msg = f"--resume: {folder} is of another network: {error}"
+        raise ResumeRefused(msg) from error
+    if scaler and state.arithmetic.scaler.is_enabled():  # a run may go on in another precision
+        state.arithmetic.scaler.load_state_dict(scaler)
+    state.step = step
     if any(p is not None for p in positions) and len(positions) != world.size:
         msg = (
             f"--resume: a stream continues with as many processes as before; "
             f"got {world.size}; allowed: {len(positions)}"
         )
         raise ResumeRefused(msg)
-    return positions[world.rank] if len(positions) == world.size else None
+    state.position = positions[world.rank] if len(positions) == world.size else None
 
 
-def _write(folder: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, object]) -> None:
-    """Write a checkpoint that is whole, on the disk too, from the moment it has its name.
-
-    One of this step that is there is left alone: the state of a step never differs.
-    """
-    final = folder / f"step-{facts['step']:09d}"
-    if final.is_dir():
-        return
+def _write(final: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, object]) -> None:
+    """Write a checkpoint that is whole, on the disk too, from the moment it has its name."""
+    folder = final.parent
     folder.mkdir(parents=True, exist_ok=True)
     for unfinished in folder.glob(".step-*"):  # of a process that was killed while it wrote
         shutil.rmtree(unfinished)

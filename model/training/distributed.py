@@ -43,13 +43,12 @@ class World:
         each = count // self.size
         return slice(self.rank * each, (self.rank + 1) * each)
 
-    def total(self, values: Sequence[Tensor | float]) -> list[float]:
+    def total(self, values: Tensor | Sequence[float]) -> list[float]:
         """Sums of each value over all processes, the same everywhere."""
-        sums = torch.stack(
-            [torch.as_tensor(v, dtype=torch.float64, device=self.device) for v in values]
-        )
-        if self.size > 1:
-            dist.all_reduce(sums)
+        if self.size == 1:
+            return values.tolist() if isinstance(values, Tensor) else list(values)
+        sums = torch.as_tensor(values, device=self.device).double()
+        dist.all_reduce(sums)
         found: list[float] = sums.tolist()
         return found
 

@@ -2,11 +2,13 @@
 
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from torch import nn
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
+from model.training.distributed import World
 from model.training.objective import Batch
 
 NAMED = 3  # parameters that a message lists
@@ -33,16 +35,22 @@ class Recent:
 
 
 def diagnose(
-    fault: str, recent: Recent, branches: Sequence[float], network: nn.Module, batch: Batch
+    fault: str,
+    recent: Recent,
+    branches: Sequence[float],
+    network: nn.Module,
+    batch: Batch,
+    world: World,
 ) -> str:
-    """Describe a step that was not taken.
+    """Describe a step that was not taken; every process must call it.
 
     Args:
         fault: what is not finite, "loss" or "gradient".
         recent: the last steps, the one in question included.
         branches: its losses, low to high.
-        network: with the weights before it and the gradients of it.
-        batch: what it was to learn from.
+        network: with the weights before it and the gradients of it, as the norm was taken of them.
+        batch: what this process was to learn from.
+        world: the processes, each of which may hold a share of every tensor.
     """
     step, loss, norm, rate = recent.steps[-1]
     parts = [f"the {fault} is not finite at step {step}: loss {loss:.4g}, gradient norm {norm:.4g}"]
@@ -50,13 +58,10 @@ def diagnose(
     if not bool(batch.x0.isfinite().all()):
         rows = (~batch.x0.flatten(1).isfinite().all(1)).nonzero().flatten().tolist()
         parts.append(f"the data of examples {rows[:NAMED]} of the batch are not finite")
-    weights = [n for n, p in network.named_parameters() if not bool(p.isfinite().all())]
-    gradients = [
-        n
-        for n, p in network.named_parameters()
-        if p.grad is not None and not bool(p.grad.isfinite().all())
-    ]
-    for kind, names in (("weights", weights), ("gradients", gradients)):
+    parameters = dict(network.named_parameters())
+    gradients = {name: p.grad for name, p in parameters.items() if p.grad is not None}
+    for kind, tensors in (("weights", parameters), ("gradients", gradients)):
+        names = _not_finite(tensors, world)
         if names:
             more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
             parts.append(f"{kind} not finite: {', '.join(names[:NAMED])}{more}")
@@ -68,3 +73,16 @@ def diagnose(
         "from the last checkpoint"
     )
     return "; ".join(parts)
+
+
+def _not_finite(tensors: Mapping[str, Tensor], world: World) -> list[str]:
+    """Names of those that hold something else than finite numbers, in order."""
+    own = [name for name, tensor in tensors.items() if not is_finite(tensor)]
+    found = {name for names in world.gathered(own) if isinstance(names, list) for name in names}
+    return [name for name in tensors if name in found]
+
+
+def is_finite(tensor: Tensor) -> bool:
+    """Whether this process's share of a tensor holds finite numbers only."""
+    local = tensor.to_local() if isinstance(tensor, DTensor) else tensor
+    return bool(local.isfinite().all())

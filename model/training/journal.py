@@ -2,6 +2,7 @@
 
 import json
 import math
+import secrets
 import time
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
@@ -11,7 +12,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from model.sampling.pictures import write_whole
+from model.files import write_whole
 
 
 class SinkMissing(ValueError):
@@ -95,7 +96,7 @@ class WeightsAndBiases:
         import wandb
 
         note = run / "wandb-id"
-        identity = note.read_text() if note.is_file() else wandb.util.generate_id()
+        identity = note.read_text() if note.is_file() else secrets.token_hex(4)
         write_whole(note, identity.encode())
         self._wandb = wandb
         try:

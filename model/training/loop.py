@@ -19,7 +19,7 @@ from model.diffusion.schedule import Schedule
 from model.specs.recipe import Recipe
 from model.specs.training import ExecutionSpec
 from model.training.distributed import World
-from model.training.divergence import Diverged, Recent, diagnose
+from model.training.divergence import Diverged, Recent, diagnose, is_finite
 from model.training.objective import Batch, draw_batch, losses
 from model.training.optimiser import follow, rate_at, set_rate
 from model.training.state import TrainingState
@@ -55,6 +55,7 @@ class Hooks:
 
     report: Callable[[Report], None]
     save: Callable[[], None]
+    position: Callable[[], object]  # in the data, after the examples that were read last
     after_step: Callable[[int], None]  # sample grids and measurements, when their step has come
     stopping: Callable[[], bool]
     save_every_s: float
@@ -95,16 +96,18 @@ def train(
         x0, labels = next(examples)
         batch = draw_batch(recipe, state.step, x0, labels, part).to(world.device)
         own = _gradients(recipe, execution, schedule, state, batch)
-        branches = [total / world.size for total in world.total(list(own))]
-        norm = _gradient_norm(state, clip=spec.optimiser.clip_norm)
+        branches = [total / world.size for total in world.total(own)]
+        norm = _clip_gradients(state, most=spec.optimiser.clip_norm)
         recent.steps.append((state.step, sum(branches), norm, rate))
         if fault := recent.fault(may_overflow=state.arithmetic.may_overflow):
-            if state.finite():
+            spoilt = [not all(map(is_finite, state.network.parameters()))]
+            if not any(world.total(spoilt)):
                 hooks.save()
-            raise Diverged(diagnose(fault, recent, branches, state.network, batch))
+            raise Diverged(diagnose(fault, recent, branches, state.network, batch, world))
         state.arithmetic.step(state.optimiser)
         follow(state.average, state.network, spec.optimiser.ema)
         state.step += 1
+        state.position = hooks.position()
         clock.count(branches, norm)
         if state.step % REPORT_EVERY == 0 or state.step == spec.steps:
             hooks.report(clock.report(state.step, rate, spec.batch))
@@ -138,15 +141,15 @@ def _gradients(
     return torch.stack(found).mean(0)
 
 
-def _gradient_norm(state: TrainingState, *, clip: float | None) -> float:
-    """Euclidean norm of all gradients, which are then scaled down to `clip` if they exceed it."""
+def _clip_gradients(state: TrainingState, *, most: float | None) -> float:
+    """Scale all gradients down to the norm `most` if they exceed it; returns the norm before."""
     state.arithmetic.scaler.unscale_(state.optimiser)
     parameters = [p for p in state.network.parameters() if p.grad is not None]
     norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
     if isinstance(norm, DTensor):
         norm = norm.full_tensor()
-    if clip is not None and bool(norm.isfinite()):
-        nn.utils.clip_grads_with_norm_(parameters, clip, norm)
+    if most is not None and bool(norm.isfinite()):
+        nn.utils.clip_grads_with_norm_(parameters, most, norm)
     return norm.item()
 
 

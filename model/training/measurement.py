@@ -1,29 +1,22 @@
 """What a run measures of its samples every so often."""
 
 import argparse
-from collections.abc import Callable, Mapping
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
 
 from model.evaluation.classifier import ClassifierSpec
 from model.evaluation.display import Display
 from model.evaluation.evaluation import load_training_images
-from model.evaluation.monitor import inception_monitor, small_monitor
+from model.evaluation.monitor import Monitor, inception_monitor, small_monitor
 from model.specs.data import EmojiData
 from model.specs.recipe import Recipe
 from model.training.distributed import World
-
-Measure = Callable[[NDArray[np.uint8], NDArray[np.int64]], Mapping[str, float]]
-"""Images (N, H, W, 3) and their classes (N,) to figures by name."""
 
 
 class MeasurementRefused(ValueError):
     """The options name no measurement, or half of one."""
 
 
-def open_measure(arguments: argparse.Namespace, recipe: Recipe, world: World) -> Measure | None:
+def open_measure(arguments: argparse.Namespace, recipe: Recipe, world: World) -> Monitor | None:
     """FID where Inception weights are given, else the shipped data's small-feature distance.
 
     Returns:

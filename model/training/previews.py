@@ -11,8 +11,9 @@ from torch import nn
 
 from model.autoencoder import Codec, PixelCodec, load_autoencoder
 from model.data.order import generator_for
+from model.files import write_whole
 from model.sampling.painter import Painter
-from model.sampling.pictures import encode_png, join_grid, write_whole
+from model.sampling.pictures import encode_png, join_grid
 from model.sampling.samplers import table_for
 from model.specs.process import LatentsSpec, PixelsSpec
 from model.specs.recipe import Recipe

@@ -132,7 +132,10 @@ class InSequence:
         )
         for item, share, epoch, used in loader:
             tensors = _unpacked(item, self._told)
-            self.position[share] = (epoch, used)
+            self.position = [
+                (epoch, used) if turn == share else where
+                for turn, where in enumerate(self.position)
+            ]
             yield tensors
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from model.sampling.pictures import write_whole
+from model.files import write_whole
 from model.specs.recipe import Recipe
 from model.specs.training import ExecutionSpec
 from model.training import checkpoint

@@ -19,6 +19,14 @@ from model.training.optimiser import build_optimiser
 from model.training.precision import Arithmetic
 
 
+class StateMismatch(ValueError):
+    """A saved state is of another network."""
+
+    def __init__(self, name: str, found: Tensor | None, wanted: Tensor) -> None:
+        what = "nothing" if found is None else str(tuple(found.shape))
+        super().__init__(f"{name}: got {what}; allowed: {tuple(wanted.shape)}")
+
+
 @dataclass(slots=True)
 class TrainingState:
     """The network, what follows it, and how far it has come; the recipe determines the rest.
@@ -32,6 +40,7 @@ class TrainingState:
     optimiser: torch.optim.AdamW
     arithmetic: Arithmetic
     step: int = 0
+    position: object = None  # in the data, as JSON; None where that follows from the step
 
     @contextmanager
     def sharing(self, *, last: bool) -> Iterator[None]:
@@ -46,27 +55,38 @@ class TrainingState:
             case _:
                 yield
 
-    def tensors(self) -> dict[str, Tensor]:
+    def tensors(self, world: World) -> dict[str, Tensor]:
         """All tensors by name, whole and on the CPU: weights, their average, and the moments.
 
-        Every process must call it, as each may hold a share of every tensor.
+        Every process must call it, as each may hold a share of every tensor; the leading one gets
+        them, the others nothing.
         """
         named: dict[str, Tensor] = {}
+        for name, tensor in self._named():
+            whole = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+            if world.leads:
+                named[name] = whole.detach().cpu()
+        return named
+
+    def _named(self) -> Iterator[tuple[str, Tensor]]:
         for prefix, module in (("network", self.network), ("average", self.average)):
             for name, parameter in module.named_parameters():
-                named[f"{prefix}/{name}"] = _whole(parameter)
+                yield f"{prefix}/{name}", parameter
         for name, parameter in self.network.named_parameters():
             for key, value in self.optimiser.state[parameter].items():
-                named[f"{key}/{name}"] = _whole(value)
-        return named
+                yield f"{key}/{name}", value
 
     def load(self, named: Mapping[str, Tensor]) -> None:
         """Take over what `tensors` returned, on any number of processes.
 
         Raises:
-            KeyError: a tensor is missing.
-            RuntimeError: a tensor has another shape.
+            StateMismatch: a tensor is missing or has another shape; names it.
         """
+        for prefix in ("network", "average"):
+            for name, parameter in self.network.named_parameters():
+                found = named.get(f"{prefix}/{name}")
+                if found is None or found.shape != parameter.shape:
+                    raise StateMismatch(name, found, parameter)
         for prefix, module in (("network", self.network), ("average", self.average)):
             for name, parameter in module.named_parameters():
                 with torch.no_grad():
@@ -82,20 +102,10 @@ class TrainingState:
     def whole_average(self, recipe: Recipe) -> nn.Module:
         """The average as one plain network on the CPU; every process must call it."""
         network = build_denoiser(recipe.network)
-        weights = {name: _whole(p) for name, p in self.average.named_parameters()}
-        network.load_state_dict(weights)
+        for name, parameter in self.average.named_parameters():
+            whole = parameter.full_tensor() if isinstance(parameter, DTensor) else parameter
+            network.get_parameter(name).data.copy_(whole.detach())
         return network
-
-    def finite(self) -> bool:
-        """Whether every weight of this process is a finite number."""
-        return all(bool(p.isfinite().all()) for p in self.network.parameters())
-
-
-def _whole(tensor: Tensor) -> Tensor:
-    """A tensor on the CPU, put together where the processes share it."""
-    if isinstance(tensor, DTensor):
-        tensor = tensor.full_tensor()
-    return tensor.detach().cpu()
 
 
 def _like(parameter: Tensor, value: Tensor) -> Tensor:

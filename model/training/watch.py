@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
+from model.evaluation.monitor import Monitor
 from model.training.display import Display
 from model.training.journal import Journal
 from model.training.loop import Report
-from model.training.measurement import Measure
 from model.training.previews import Previewer, write_grid
 
 
@@ -44,7 +44,7 @@ class Watch:
     painter: Previewer | None
     grid: Look | None
     measured: Look | None
-    measure: Measure | None
+    measure: Monitor | None
     outlet: Outlet | None
 
     def report(self, report: Report) -> None:

@@ -1,110 +1,174 @@
-"""Benchmarks: `python -m tests.benchmarks [engine]`; prints a table, writes JSON beside this file.
+"""Benchmarks: `python -m tests.benchmarks [engine|network]`; print tables, write JSON.
 
-Figures of one run are compared as ratios; a machine's absolute ones mean little elsewhere.
+Figures of one run are compared as ratios; a machine's absolute ones mean little elsewhere. Without
+a name, both run with what they take on a CPU by default (some minutes).
 """
 
 import argparse
 import datetime
 import json
+import os
 import platform
-import statistics
+import shlex
 import sys
-import time
 from pathlib import Path
 
 import torch
-from rich.console import Console
-from rich.table import Table
 
-from export.runtime.eager import EagerEngine
-from model.bundle import load_bundle
+from model.bundle import BundleRefused
+from model.files import write_whole
+from model.sampling.arguments import MAX_THREADS, ArgumentRefused, Parser, integer
+from model.specs.training import Precision
+from tests.benchmarks import engine, network
 
 ROOT = Path(__file__).parents[2]
 RESULTS = Path(__file__).parent / "results"
-STEPS = (10, 20, 50)
+PROGRAM = "python -m tests.benchmarks"
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
-    parser.add_argument("name", nargs="?", choices=["engine"], default="engine")
-    parser.add_argument("--bundle", type=Path, default=ROOT / "deploy" / "models" / "emoji-32")
-    parser.add_argument("--rounds", type=int, default=5, help="repetitions; medians are reported")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    result = {
-        "benchmark": arguments.name,
-        "command": f"python -m tests.benchmarks {arguments.name}",
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "machine": f"{platform.machine()}, {_processor()}, {arguments.threads} threads",
-        "torch": torch.__version__,
-        "bundle": arguments.bundle.name,
-        **_engine(arguments.bundle, arguments.rounds),
-    }
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{arguments.name}-{result['date']}.json"
-    path.write_text(json.dumps(result, indent=1) + "\n")
-    print(f"written to {path.relative_to(ROOT)}")
+    try:
+        arguments = _parser().parse_args()
+        _check(arguments)
+        torch.set_num_threads(arguments.threads)
+        for name in [arguments.name] if arguments.name else ["engine", "network"]:
+            _run(name, arguments)
+    except (ArgumentRefused, BundleRefused, network.Disagreement) as error:
+        print(f"{PROGRAM}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"{PROGRAM}: interrupted", file=sys.stderr)
+        return 130
     return 0
 
 
-def _engine(folder: Path, rounds: int) -> dict[str, object]:
-    """Seconds of a tick by occupied slots, and of a mixed load together against one by one."""
-    engine = EagerEngine(load_bundle(folder), capacity=16, device=torch.device("cpu"))
-    ticks = {slots: _tick_ms(engine, slots, rounds) for slots in (1, 2, 4, 8, 16)}
-    together, alone = [], []
-    for _ in range(rounds):  # in turn, so that a drift of the machine meets both
-        together.append(_mixed(engine, at_once=12))
-        alone.append(_mixed(engine, at_once=1))
-    ratio = statistics.median(a / t for a, t in zip(alone, together, strict=True))
-    table = Table("slots", "tick ms", "ms per image step", title="guided ticks")
-    for slots, milliseconds in ticks.items():
-        table.add_row(str(slots), f"{milliseconds:.1f}", f"{milliseconds / slots:.2f}")
-    console = Console()
-    console.print(table)
-    console.print(f"12 mixed requests: one by one takes {ratio:.2f} x the time of all at once")
-    return {
-        "guided_tick_ms_by_slots": ticks,
-        "mixed_together_s": statistics.median(together),
-        "mixed_one_by_one_s": statistics.median(alone),
-        "ratio_one_by_one_to_together": ratio,
+def _parser() -> Parser:
+    parser = Parser(
+        prog=PROGRAM,
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "name",
+        nargs="?",
+        choices=("engine", "network"),
+        help="engine: ticks and mixed loads of the service's engine; network: forward pass and "
+        "training against the naive form of the same networks (default: both)",
+    )
+    parser.add_argument(
+        "--rounds",
+        type=integer(1, 1000),
+        default=5,
+        metavar="N",
+        help="repetitions; medians are reported (default: 5)",
+    )
+    parser.add_argument(
+        "--threads",
+        type=integer(1, MAX_THREADS),
+        default=torch.get_num_threads(),
+        metavar="N",
+        help="CPU threads (default: all)",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="of one benchmark, where its JSON goes (default: beside this program, by date)",
+    )
+    one = parser.add_argument_group("engine")
+    one.add_argument(
+        "--bundle",
+        type=Path,
+        default=ROOT / "deploy" / "models" / "emoji-32",
+        metavar="FOLDER",
+        help="default: the shipped emoji-32",
+    )
+    _add_network(parser)
+    return parser
+
+
+def _add_network(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("network")
+    group.add_argument(
+        "--variants",
+        nargs="+",
+        choices=network.NETWORKS,
+        default=network.NETWORKS,
+        metavar="NAME",
+        help=f"some of {', '.join(network.NETWORKS)} (default: all)",
+    )
+    group.add_argument(
+        "--device",
+        choices=("cpu", "cuda"),
+        default="cpu",
+        help="cpu: the variants with fewer blocks; cuda: all of them whole (default: cpu)",
+    )
+    group.add_argument(
+        "--precision",
+        nargs="+",
+        type=Precision,
+        choices=list(Precision),
+        metavar="TYPE",
+        help="fp32, bf16, fp16 (default: fp32, on cuda fp32 and bf16)",
+    )
+    group.add_argument(
+        "--batch",
+        type=integer(1, 4096),
+        metavar="N",
+        help="images at once (default: the recipe's 32 for emoji-32; 1, on cuda 16, for others)",
+    )
+    group.add_argument("--compile", action="store_true", help="compile our blocks (torch.compile)")
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    """Refuse what cannot be carried out before anything is measured."""
+    if arguments.device == "cuda" and not torch.cuda.is_available():
+        msg = "--device: got 'cuda'; allowed: 'cpu', as no CUDA device is found"
+        raise ArgumentRefused(msg)
+    if arguments.out is None:
+        return
+    if arguments.name is None:
+        msg = "--out: got a file for two benchmarks; allowed: with 'engine' or 'network'"
+        raise ArgumentRefused(msg)
+    if arguments.out.is_dir() or not arguments.out.parent.is_dir():
+        msg = f"--out: got '{arguments.out}'; allowed: a file, in a folder that exists"
+        raise ArgumentRefused(msg)
+
+
+def _run(name: str, arguments: argparse.Namespace) -> None:
+    """Run one benchmark and write its JSON."""
+    date = datetime.datetime.now(datetime.UTC).date().isoformat()
+    result: dict[str, object] = {
+        "benchmark": name,
+        "command": shlex.join(["python", "-m", "tests.benchmarks", *sys.argv[1:]]),
+        "date": date,
+        "machine": f"{platform.machine()}, {_processor()}, {arguments.threads} threads",
+        "cores": os.cpu_count(),
+        "torch": torch.__version__,
     }
+    match name:
+        case "engine":
+            result |= {"bundle": arguments.bundle.name}
+            result |= engine.measure(arguments.bundle, arguments.rounds)
+        case _:
+            result |= network.measure(_plan(arguments))
+    place = "-cuda" if name == "network" and arguments.device == "cuda" else ""
+    path = arguments.out or RESULTS / f"{name}{place}-{date}.json"
+    write_whole(path, (json.dumps(result, indent=1) + "\n").encode())
+    print(f"written to {path}")
 
 
-def _admit(engine: EagerEngine, slot: int, steps: int, guidance: float) -> None:
-    engine.admit(slot, label=slot, seed=slot, steps=steps, sampler="dpmpp_2m", guidance=guidance)
-
-
-def _tick_ms(engine: EagerEngine, slots: int, rounds: int) -> float:
-    """Median milliseconds of one tick with guidance in all of these slots."""
-    chosen = list(range(slots))
-    for slot in chosen:
-        _admit(engine, slot, 250, 2.0)
-    engine.step(chosen)
-    seconds = []
-    for _ in range(4 * rounds):
-        began = time.perf_counter()
-        engine.step(chosen)
-        seconds.append(time.perf_counter() - began)
-    for slot in chosen:
-        engine.release(slot)
-    return statistics.median(seconds) * 1e3
-
-
-def _mixed(engine: EagerEngine, *, at_once: int) -> float:
-    """Seconds for 12 requests of 10, 20 and 50 steps, guidance 1 and 3, so many at a time."""
-    waiting = [(STEPS[k % 3], (1.0, 3.0)[k % 2]) for k in range(12)]
-    running: set[int] = set()
-    began = time.perf_counter()
-    while waiting or running:
-        while waiting and len(running) < at_once:
-            slot = next(s for s in range(engine.capacity) if s not in running)
-            _admit(engine, slot, *waiting.pop())
-            running.add(slot)
-        for slot in engine.step(sorted(running)):
-            engine.take(slot)
-            running.discard(slot)
-    return time.perf_counter() - began
+def _plan(arguments: argparse.Namespace) -> network.Plan:
+    usual = [Precision.FP32] if arguments.device == "cpu" else [Precision.FP32, Precision.BF16]
+    return network.Plan(
+        device=torch.device(arguments.device),
+        networks=arguments.variants,
+        precisions=arguments.precision or usual,
+        batch=arguments.batch,
+        rounds=arguments.rounds,
+        compile=arguments.compile,
+    )
 
 
 def _processor() -> str:

@@ -20,9 +20,9 @@ from model.evaluation.modulation import (
 from model.evaluation.outputs import add_overwrite, folder_path, refuse_existing, write_report
 from model.evaluation.plots import check_plotting, explained_variance
 from model.evaluation.report import percent
+from model.files import write_whole
 from model.sampling.arguments import MAX_THREADS, ArgumentRefused, Parser, integer
 from model.sampling.classes import ClassUnknown, find_class
-from model.sampling.pictures import write_whole
 
 REPORT_NAME, PLOT_NAME = "adaln.json", "explained-variance.png"
 

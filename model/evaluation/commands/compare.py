@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from rich.table import Table
 
-from model.evaluation.archive import array_names, file_sha256
+from model.evaluation.archive import array_names
 from model.evaluation.command import Command, Invocation
 from model.evaluation.comparison import ComparisonReport, FileFacts, compare, rows
 from model.evaluation.display import Display
@@ -21,6 +21,7 @@ from model.evaluation.outputs import (
     write_report,
 )
 from model.evaluation.reference import read_reference
+from model.files import file_sha256
 from model.sampling.arguments import MAX_THREADS, Parser, integer
 from model.sampling.devices import add_device, chosen_device
 

@@ -10,7 +10,7 @@ import torch
 from rich.table import Table
 
 from model.bundle import read_manifest
-from model.evaluation.archive import ImageArchive, file_sha256
+from model.evaluation.archive import ImageArchive
 from model.evaluation.classifier import (
     MAX_STEPS,
     ClassifierSpec,
@@ -36,9 +36,10 @@ from model.evaluation.outputs import add_overwrite, folder_path, refuse_existing
 from model.evaluation.plots import check_plotting, probability_histogram
 from model.evaluation.provenance import Provenance
 from model.evaluation.report import percent
+from model.files import file_sha256, write_whole
 from model.sampling.arguments import MAX_THREADS, ArgumentRefused, Parser, integer, number
 from model.sampling.devices import add_device, chosen_device
-from model.sampling.pictures import ORIGIN, encode_png, grid_columns, join_grid, write_whole
+from model.sampling.pictures import ORIGIN, encode_png, grid_columns, join_grid
 
 REPORT_NAME, SHEET_NAME, PLOT_NAME = "distortion.json", "low-fidelity.png", "histogram.png"
 SHOWN_CLASSES = 10

@@ -17,6 +17,7 @@ from model.evaluation.errors import PlanRefused
 from model.evaluation.outputs import file_path
 from model.evaluation.parts import Parts, Shard
 from model.evaluation.plan import SamplePlan
+from model.files import write_whole
 from model.sampling.arguments import (
     ArgumentRefused,
     Parser,
@@ -26,7 +27,6 @@ from model.sampling.arguments import (
 )
 from model.sampling.devices import chosen_device
 from model.sampling.images import generate, network_rows
-from model.sampling.pictures import write_whole
 
 MAX_IMAGES = 10_000_000
 MAX_BATCH = 4096

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
+from pydantic import ValidationError
 from rich.table import Table
 
 from model.bundle import DENOISER, Bundle, BundleRefused, load_bundle, put_file, read_manifest
@@ -89,6 +90,12 @@ def _add_arguments(parser: Parser) -> None:
         metavar="TEXT",
         help="how long training took on what machine, for the card",
     )
+    parser.add_argument(
+        "--before",
+        type=Path,
+        metavar="FILE.json",
+        help="an earlier model's report by the same judge, to compare with on the card",
+    )
 
 
 def _run(invocation: Invocation) -> None:
@@ -102,6 +109,7 @@ def _run(invocation: Invocation) -> None:
     _check_outputs(arguments)
     spec = _spec(bundle, arguments)
     notice = _notice(arguments)
+    before = _before(arguments, spec)
     real = load_training_images(provenance.data, arguments.data)
 
     with Display() as display:
@@ -120,8 +128,14 @@ def _run(invocation: Invocation) -> None:
     write_report(arguments.out, report)
     _show(invocation, report)
     if notice is not None:
+        _check_judge(arguments.before, before, report)
         card = write_card(
-            bundle, provenance, report, notice=notice, training_note=arguments.training_note
+            bundle,
+            provenance,
+            report,
+            notice=notice,
+            training_note=arguments.training_note,
+            before=before,
         )
         _store(arguments.bundle, bundle, report, card)
         invocation.say(
@@ -132,9 +146,11 @@ def _run(invocation: Invocation) -> None:
 def _check_outputs(arguments: argparse.Namespace) -> None:
     """Refuse, before minutes of work, what could not be written after them."""
     refuse_existing([arguments.out], overwrite=arguments.overwrite)
-    if arguments.training_note is not None and not arguments.write_card:
-        msg = "argument --training-note: has no card to go to; allowed: together with --write-card"
-        raise ArgumentRefused(msg)
+    for name in ("training_note", "before"):
+        if getattr(arguments, name) is not None and not arguments.write_card:
+            option = name.replace("_", "-")
+            msg = f"argument --{option}: has no card to go to; allowed: together with --write-card"
+            raise ArgumentRefused(msg)
     if arguments.write_card and not os.access(arguments.bundle, os.W_OK):
         msg = f"argument --write-card: {arguments.bundle} cannot be written to"
         raise ArgumentRefused(msg)
@@ -161,6 +177,33 @@ def _spec(bundle: Bundle, arguments: argparse.Namespace) -> EvaluationSpec:
         sampling=sampling,
         classifier=ClassifierSpec(steps=arguments.classifier_steps),
     )
+
+
+def _before(arguments: argparse.Namespace, spec: EvaluationSpec) -> Report | None:
+    """The report to compare with; refuses one of other samples."""
+    if arguments.before is None:
+        return None
+    try:
+        before = Report.model_validate_json(arguments.before.read_bytes())
+    except ValidationError as error:
+        msg = f"argument --before: {arguments.before} is no report of this command"
+        raise ArgumentRefused(msg) from error
+    if before.evaluation != spec:
+        msg = (
+            f"argument --before: {arguments.before} is of {before.evaluation}; "
+            f"allowed: one of {spec}"
+        )
+        raise ArgumentRefused(msg)
+    return before
+
+
+def _check_judge(path: Path | None, before: Report | None, report: Report) -> None:
+    if before is not None and before.measures.judge_sha256 != report.measures.judge_sha256:
+        msg = (
+            f"argument --before: {path} is by another judge, as it was made on another machine or "
+            f"with other threads; allowed: one made again here (the report itself was written)"
+        )
+        raise ArgumentRefused(msg)
 
 
 def _notice(arguments: argparse.Namespace) -> str | None:

@@ -8,13 +8,14 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from model.autoencoder import PixelCodec
 from model.diffusion.errors import ParameterRejected
 from model.diffusion.guidance import ConstantGuidance, PowerCosineGuidance
-from model.diffusion.prediction import static_threshold
 from model.diffusion.schedule import CosineSchedule, DiscreteSchedule
 from model.sampling.loop import sample
 from model.sampling.tables import solver_table
 from model.sampling.update import advance
+from model.specs.process import PixelsSpec
 
 OFFICIAL = Path(__file__).parents[2] / "fixtures" / "official" / "dpm_solver.npz"
 DISCRETE = DiscreteSchedule.stable_diffusion()
@@ -265,7 +266,7 @@ def test_the_threshold_is_applied_to_every_data_prediction(noise):
         lambda x, t: -x,  # predicts data far outside the range of pixels
         table,
         10 * noise,
-        threshold=static_threshold,
+        threshold=PixelCodec(PixelsSpec()).threshold,
         on_step=lambda calls, x, data: seen.append((calls, data.abs().max().item())),
     )
     assert seen == [(calls, 1.0) for calls in range(1, 6)]

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model.sampling.pictures import encode_png, grid_columns, join_grid, write_whole
+from model.files import write_whole
+from model.sampling.pictures import encode_png, grid_columns, join_grid
 
 
 def flat(level, side=16):

@@ -23,7 +23,7 @@ def base(tiny_recipe, tmp_path):
 
 def study(base, out, *more):
     arguments = ["--base", str(base), "--data", str(DATA), "--out", str(out), *more]
-    return main([*arguments, "--samples-per-class", "2"])
+    return main([*arguments[:6], "--samples-per-class", "2", *arguments[6:]])
 
 
 @pytest.mark.slow
@@ -42,6 +42,22 @@ def test_rows_land_in_one_table_and_finished_ones_are_not_done_again(base, tmp_p
     assert "python -m model.study" in table
     assert (out / "uvit" / "samples" / "step-000000006.png").stat().st_size > 0
     assert "results.json" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_rows_that_were_not_trained_and_measured_alike_are_not_put_into_one_table(
+    base, tmp_path, capsys
+):
+    out = tmp_path / "study"
+    assert study(base, out, "--rows", "dimr") == 0
+    before = (out / "results.json").read_bytes()
+    for more, named in (
+        (["--steps", "9"], "row dimr trained by another recipe"),
+        (["--samples-per-class", "3"], "samples_per_class 2; allowed: 3"),
+    ):
+        assert study(base, out, "--rows", "dimr,uvit", *more) == 2
+        assert named in capsys.readouterr().err
+    assert (out / "results.json").read_bytes() == before
 
 
 def test_recipes_of_the_rows_are_written_for_dimr_train(base, tmp_path):

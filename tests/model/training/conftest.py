@@ -1,10 +1,12 @@
 """Recipes and data small enough to train on within a test, in memory and by the command."""
 
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -61,6 +63,7 @@ class Trainer:
         hooks = Hooks(
             report=self.reports.append,
             save=save,
+            position=lambda: None,
             after_step=after_step,
             stopping=lambda: state.step == stop_at,
             save_every_s=1e9,
@@ -194,24 +197,31 @@ class Launcher:
             assert process.returncode is None or there(), process.communicate()[1]
             assert time.monotonic() < deadline
 
+    def children(self, process: subprocess.Popen[str]) -> list[int]:
+        """Process ids of the children of a process."""
+        found = []
+        for status in Path("/proc").glob("[0-9]*/stat"):
+            with suppress(OSError):  # it has ended
+                parent = status.read_text().rpartition(")")[2].split()[1]
+                found += [int(status.parent.name)] * (int(parent) == process.pid)
+        return found
+
+    def living(self, ids: list[int]) -> list[int]:
+        """Those that have not ended."""
+        return [pid for pid in ids if Path(f"/proc/{pid}").exists()]
+
+    def signal_group(self, process: subprocess.Popen[str], number: signal.Signals) -> None:
+        """What Ctrl-C and some service managers do: tell all processes at once."""
+        os.killpg(process.pid, number)
+
     def kill(self, process: subprocess.Popen[str]) -> None:
         """End a run and all its processes at once, as a crash of the machine would."""
-        for child in children(process.pid):  # those of torchrun have process groups of their own
+        for child in self.children(process):  # those of torchrun have process groups of their own
             with suppress(ProcessLookupError):
                 os.killpg(os.getpgid(child), signal.SIGKILL)
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
-
-
-def children(pid: int) -> list[int]:
-    """Child processes of a process that is there."""
-    found = []
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):  # it has ended
-            parent = status.read_text().rpartition(")")[2].split()[1]
-            found += [int(status.parent.name)] * (int(parent) == pid)
-    return found
 
 
 @pytest.fixture
@@ -241,3 +251,22 @@ def weights() -> Callable[[Path], dict[str, Tensor]]:
         return load_bundle(run / "bundle").network.state_dict()
 
     return load
+
+
+@pytest.fixture
+def shards(pictures, tmp_path) -> tuple[str, Path]:
+    """The pictures as three piped WebDataset shards that can only be streamed, and the classes."""
+    folder = tmp_path / "shards"
+    folder.mkdir()
+    for number in range(3):
+        with tarfile.open(folder / f"{number}.tar", "w") as archive:
+            for path in sorted(pictures.rglob("*.png"), key=lambda path: int(path.stem)):
+                if int(path.stem) % 3 == number:
+                    label = int(path.parent.name == "dog")
+                    for name, content in (("png", path.read_bytes()), ("cls", b"%d" % label)):
+                        member = tarfile.TarInfo(f"{path.stem}.{name}")
+                        member.size = len(content)
+                        archive.addfile(member, io.BytesIO(content))
+    names = tmp_path / "classes.txt"
+    names.write_text("cat\ndog\n")
+    return f"pipe:cat {folder}/{{0..2}}.tar", names

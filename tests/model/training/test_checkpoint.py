@@ -44,12 +44,49 @@ def test_a_damaged_checkpoint_is_refused_by_name(state, tmp_path, damaged):
     checkpoint.save(tmp_path, state, ALONE, keep=checkpoint.Keep())
     path = tmp_path / "checkpoints" / "step-000000000" / damaged
     path.write_bytes(path.read_bytes()[:10])
-    with pytest.raises(checkpoint.ResumeRefused, match="step-000000000 cannot be read"):
+    with pytest.raises(checkpoint.ResumeRefused, match="step-000000000 is damaged"):
         checkpoint.restore(tmp_path, state, ALONE)
 
 
 def test_a_position_in_a_stream_belongs_to_its_process(state, tmp_path):
-    checkpoint.save(tmp_path, state, ALONE, keep=checkpoint.Keep(), position=[[3, 14]])
-    assert checkpoint.restore(tmp_path, state, ALONE) == [[3, 14]]
+    state.position = [[3, 14]]
+    checkpoint.save(tmp_path, state, ALONE, keep=checkpoint.Keep())
+    state.position = None
+    checkpoint.restore(tmp_path, state, ALONE)
+    assert state.position == [[3, 14]]
     with pytest.raises(checkpoint.ResumeRefused, match="got 2; allowed: 1"):
         checkpoint.restore(tmp_path, state, World(0, 2, torch.device("cpu")))
+
+
+def test_what_a_killed_process_left_half_written_is_cleared_away(state, tmp_path):
+    unfinished = tmp_path / "checkpoints" / ".step-000000009"
+    unfinished.mkdir(parents=True)
+    (unfinished / "state.safetensors").write_bytes(b"half")
+    checkpoint.save(tmp_path, state, ALONE, keep=checkpoint.Keep())
+    assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["step-000000000"]
+
+
+def test_a_checkpoint_that_is_there_is_not_touched_again(state, tmp_path):
+    checkpoint.save(tmp_path, state, ALONE, keep=checkpoint.Keep())
+    path = tmp_path / "checkpoints" / "step-000000000" / "state.safetensors"
+    before = path.stat()
+    checkpoint.save(tmp_path, state, ALONE, keep=checkpoint.Keep())
+    assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+@pytest.mark.parametrize("facts", ["{}", "[]", '{"step": "x", "positions": [], "scaler": {}}'])
+def test_facts_that_lack_something_are_refused_by_name(state, tmp_path, facts):
+    checkpoint.save(tmp_path, state, ALONE, keep=checkpoint.Keep())
+    (tmp_path / "checkpoints" / "step-000000000" / "state.json").write_text(facts)
+    with pytest.raises(checkpoint.ResumeRefused, match="step-000000000 is damaged"):
+        checkpoint.restore(tmp_path, state, ALONE)
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_those_before_it(state, tmp_path):
+    checkpoint.save(tmp_path, state, ALONE, keep=checkpoint.Keep())
+    state.step, state.position = 1, object()  # which JSON does not know
+    with pytest.raises(TypeError):
+        checkpoint.save(tmp_path, state, ALONE, keep=checkpoint.Keep())
+    state.position = None
+    checkpoint.save(tmp_path, state, ALONE, keep=checkpoint.Keep())
+    assert saved(tmp_path) == [0, 1]

@@ -1,110 +1,352 @@
 """dimr-train as a user meets it."""
 
 import json
+import os
+import random
+import resource
 import signal
 import subprocess
-import sys
-import time
-from pathlib import Path
+from contextlib import suppress
 
+import numpy as np
 import pytest
 import torch
+from diffusers import AutoencoderKL
+from PIL import Image
 
 from model.bundle import load_bundle
+from model.latents.__main__ import main as compute_latents
 from model.specs.files import read_recipe
 from model.training.__main__ import main
 
-DATA = Path(__file__).parents[3] / "deploy" / "data" / "emoji"
+IMAGES = {"kind": "images", "size": 16, "flip": True}
 
 
-@pytest.fixture(autouse=True)
-def keep_signal_handlers():
-    """The command installs its own; give the test runner's back."""
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.getsignal(number) for number in numbers]
-    yield
-    for number, handler in zip(numbers, before, strict=True):
-        signal.signal(number, handler)
+def assert_same(one, other):
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        torch.testing.assert_close(other[name], value, atol=0, rtol=0)
 
 
-@pytest.fixture
-def recipe_file(tiny_recipe, tmp_path):
-    values = json.loads(tiny_recipe.model_dump_json())
-    values["data"] = {"concepts": ["star", "red apple", "automobile"], "size": 16}
-    path = tmp_path / "recipe.json"
-    path.write_text(json.dumps(values))
-    return path
+def log_of(run):
+    text = (run / "log.jsonl").read_text()
+    assert text.endswith("\n")
+    return [json.loads(line) for line in text.splitlines()]
 
 
-def train(recipe_file, out, *more):
-    return main([str(recipe_file), "--data", str(DATA), "--out", str(out), *more])
-
-
-def test_a_finished_run_leaves_a_bundle_with_names_and_aliases(recipe_file, tmp_path):
-    assert train(recipe_file, tmp_path / "run") == 0
+def test_a_finished_run_leaves_a_bundle_with_names_and_aliases(
+    emoji_recipe, call, tmp_path, capsys
+):
+    assert call(emoji_recipe, tmp_path / "run") == 0
+    said = capsys.readouterr()
+    assert said.out == f"trained tiny for 6 steps; bundle in {tmp_path / 'run' / 'bundle'}\n"
+    assert said.err.startswith("tiny: steps 0 to 6 of 4 examples; run in ")
     bundle = load_bundle(tmp_path / "run" / "bundle")
     assert [label.name for label in bundle.labels] == ["star", "red apple", "automobile"]
     assert "car" in bundle.labels[2].aliases
     assert bundle.manifest.provenance["steps"] == 6
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {
+        "recipe.json", "execution.json", "log.jsonl", "tensorboard", "checkpoints", "bundle"
+    }  # fmt: skip
 
 
-@pytest.mark.timeout(180)
-def test_a_run_killed_without_warning_continues_to_the_same_weights(recipe_file, tmp_path):
-    values = json.loads(recipe_file.read_text())
-    values["training"]["steps"] = 150
-    recipe_file.write_text(json.dumps(values))
-    command = [sys.executable, "-m", "model.training", str(recipe_file)]
-    command += ["--data", str(DATA), "--out", str(tmp_path / "run")]
-    process = subprocess.Popen(
-        [*command, "--checkpoint-every", "0.05", "--threads", "1"], stdout=subprocess.DEVNULL
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_a_run_killed_again_and_again_ends_with_the_weights_of_one_that_was_not(
+    write_recipe, call, launcher, weights, steps_saved, tmp_path
+):
+    recipe = write_recipe(steps=150)
+    often = ("--checkpoint-every", "0.01", "--no-tensorboard")
+    moments = random.Random(0)  # where in a step, or in a checkpoint's writing, it is hit
+    run, resume = tmp_path / "run", ()
+    for _ in range(3):
+        before = max(steps_saved(run), default=0)
+        process = launcher.start(recipe, run, *often, *resume)
+        launcher.wait_until(process, lambda b=before: max(steps_saved(run), default=0) > b + 3)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(moments.uniform(0, 0.05))
+        launcher.kill(process)
+        resume = ("--resume",)
+    assert not (run / "bundle").exists()
+    assert call(recipe, run, "--resume") == 0
+    assert call(recipe, tmp_path / "whole") == 0
+    assert_same(weights(tmp_path / "whole"), weights(run))
+    assert [line["step"] for line in log_of(run)] == [50, 100, 150]
+    assert not list((run / "checkpoints").glob(".*"))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(200)
+def test_a_run_told_to_end_saves_and_finishes_another_time(
+    write_recipe, call, launcher, weights, steps_saved, tmp_path
+):
+    recipe = write_recipe(steps=100_000, optimiser={"tail": 0.0})
+    run, whole = tmp_path / "run", tmp_path / "whole"
+    process = launcher.start(recipe, run)
+    launcher.wait_until(process, (run / "log.jsonl").is_file)
+    process.send_signal(signal.SIGTERM)
+    stopped = launcher.finished(process)
+    assert stopped.returncode == 0, stopped.stderr
+    (step,) = steps_saved(run)
+    assert stopped.stdout == f"stopped at step {step}; continue with --resume\n"
+    assert call(recipe, run, "--resume", "--steps", str(step + 5)) == 0
+    assert call(recipe, whole, "--steps", str(step + 5)) == 0
+    assert_same(weights(whole), weights(run))
+
+
+@pytest.mark.slow
+def test_ctrl_c_before_the_first_step_is_one_line_and_writes_nothing(
+    write_recipe, launcher, pictures, tmp_path
+):
+    recipe = write_recipe(data=IMAGES, network={"classes": 2})
+    os.mkfifo(tmp_path / "names.txt")
+    process = launcher.start(
+        recipe, tmp_path / "run", "--class-index", str(tmp_path / "names.txt"), data=pictures
     )
-    deadline = time.monotonic() + 90
-    while not list((tmp_path / "run").glob("checkpoints/step-*")):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    process.kill()
-    process.wait()
-    threads = torch.get_num_threads()
-    try:
-        assert train(recipe_file, tmp_path / "run", "--resume", "--threads", "1") == 0
-        assert train(recipe_file, tmp_path / "whole", "--threads", "1") == 0
-    finally:
-        torch.set_num_threads(threads)
-    resumed, whole = (load_bundle(tmp_path / name / "bundle") for name in ("run", "whole"))
-    for name, value in whole.network.state_dict().items():
-        torch.testing.assert_close(resumed.network.state_dict()[name], value, atol=0, rtol=0)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "named"),
-    [
-        (["nonsense", "--data", str(DATA)], "recipe: got 'nonsense'; allowed: dimr-"),
-        (["emoji-32", "--data", "nowhere"], "nowhere"),
-        (["emoji-32", "--data", str(DATA), "--steps", "0"], "steps"),
-        (["emoji-32", "--data", str(DATA), "--threads", "0"], "--threads: got '0'; allowed"),
-        (["emoji-32", "--data", str(DATA), "--resume"], "--resume"),
-    ],
-)
-def test_bad_input_is_one_clear_line(arguments, named, tmp_path, capsys):
-    assert main([*arguments, "--out", str(tmp_path / "run")]) == 2
-    lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 1
-    assert named in lines[0]
+    with (tmp_path / "names.txt").open("w"):  # which waits until somebody reads
+        process.send_signal(signal.SIGINT)
+        ended = launcher.finished(process)
+    assert ended.returncode == 130
+    assert ended.stderr == ("dimr-train: interrupted before the first step; nothing was written\n")
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_is_never_overwritten_and_never_continued_under_another_recipe(
-    recipe_file, tmp_path, capsys
+def test_resuming_a_finished_run_gives_its_bundle_again(emoji_recipe, call, weights, tmp_path):
+    assert call(emoji_recipe, tmp_path / "run") == 0
+    before, log = weights(tmp_path / "run"), log_of(tmp_path / "run")
+    assert call(emoji_recipe, tmp_path / "run", "--resume") == 0
+    assert_same(before, weights(tmp_path / "run"))
+    assert log_of(tmp_path / "run") == log
+
+
+def test_checkpoints_are_kept_as_asked(write_recipe, call, steps_saved, tmp_path):
+    recipe = write_recipe(steps=7)
+    assert call(recipe, tmp_path / "run", "--keep", "1", "--keep-every", "3") == 0
+    assert steps_saved(tmp_path / "run") == [3, 6, 7]
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["--steps", "0"], "--steps: got '0'; allowed: a whole number from 1 to"),
+        (["--steps", "many"], "--steps: got 'many'; allowed: a whole number from 1 to"),
+        (["--threads", "0"], "--threads: got '0'; allowed: a whole number from 1 to"),
+        (["--workers", "-1"], "--workers: got '-1'; allowed: a whole number from 0 to"),
+        (["--accumulate", "0"], "--accumulate: got '0'; allowed: a whole number from 1 to"),
+        (["--accumulate", "3"], "training.batch: got 4; allowed: a multiple of 3"),
+        (["--precision", "fp64"], "--precision: "),
+        (["--parallelism", "tensor"], "--parallelism: "),
+        (["--device", "tpu"], "--device: invalid choice: 'tpu'"),
+        (["--checkpoint-every", "0"], "--checkpoint-every: got '0'; allowed: a number from 0.01"),
+        (["--checkpoint-every", "nan"], "--checkpoint-every: got 'nan'; allowed: a number from"),
+        (["--keep", "0"], "--keep: got '0'; allowed: a whole number from 1 to"),
+        (["--keep-every", "0"], "--keep-every: got '0'; allowed: a whole number from 1 to"),
+        (["--samples-every", "0"], "--samples-every: got '0'; allowed: a whole number from 1"),
+        (["--sample-classes", "0"], "--sample-classes: got '0'; allowed: a whole number from 1"),
+        (["--measure-every", "0"], "--measure-every: got '0'; allowed: a whole number from 1"),
+        (["--measure-samples", "1"], "--measure-samples: got '1'; allowed: a whole number from 2"),
+        (["--autoencoder", "x/y"], "--autoencoder: got 'x/y'; allowed with recipes of latents"),
+        (["--resume"], "holds no checkpoint; leave --resume out to start one"),
+        (["--step", "5"], "unrecognized arguments: --step 5"),
+        (["--data", "nowhere"], "nowhere"),
+    ],
+)
+def test_a_bad_value_is_one_line_that_names_it_and_writes_nothing(
+    emoji_recipe, call, tmp_path, capsys, options, complaint
 ):
-    assert train(recipe_file, tmp_path / "run") == 0
-    assert train(recipe_file, tmp_path / "run") == 2
-    assert "already holds a run" in capsys.readouterr().err
-    values = json.loads(recipe_file.read_text())
-    values["network"]["stages"][1]["hidden"] = 16
-    recipe_file.write_text(json.dumps(values))
-    assert train(recipe_file, tmp_path / "run", "--resume") == 2
-    assert "network" in capsys.readouterr().err
+    assert call(emoji_recipe, tmp_path / "run", *options) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("dimr-train: ")
+    assert complaint in line
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_a_device_that_is_not_there_is_refused(emoji_recipe, call, tmp_path, capsys):
+    assert call(emoji_recipe, tmp_path / "run", "--device", "cuda") == 2
+    assert "--device: got 'cuda' for process 0; allowed: 'cpu'" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_recipe_that_is_none_is_refused(call, tmp_path, capsys):
+    assert call("nonsense", tmp_path / "run") == 2
+    assert "recipe: got 'nonsense'; allowed: " in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_must_be_given_is_named(capsys):
+    assert main(["emoji-32"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == "dimr-train: the following arguments are required: --data, --out"
+
+
+def test_help_teaches(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"])
+    assert ended.value.code == 0
+    text = " ".join(capsys.readouterr().out.split())
+    for taught in (
+        "emoji-32", "torchrun --nproc-per-node 8 -m model.training", "--resume continues bit for",
+        "WebDataset shards", "python -m model.latents", "RUN holds recipe.json",
+        "default: 300", "--shutdown-timeout",
+    ):  # fmt: skip
+        assert taught in text
+
+
+@pytest.mark.parametrize("out", ["file", "file/run"])
+def test_a_folder_that_cannot_be_made_is_one_line(emoji_recipe, call, tmp_path, capsys, out):
+    (tmp_path / "file").write_text("no folder")
+    assert call(emoji_recipe, tmp_path / out) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert str(tmp_path / out) in line
+    assert (tmp_path / "file").read_text() == "no folder"
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_one_line_and_leaves_no_half_of_a_checkpoint(
+    emoji_recipe, launcher, tmp_path
+):
+    def cap_files():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+
+    run = tmp_path / "run"
+    ended = launcher.run(emoji_recipe, run, "--no-tensorboard", preexec_fn=cap_files)
+    assert ended.returncode == 2
+    assert ended.stderr.splitlines()[-1].startswith(
+        f"dimr-train: {run}/checkpoints/step-000000006 could not be written ("
+    )
+    assert "Traceback" not in ended.stderr
+    assert list((run / "checkpoints").iterdir()) == []
+
+
+def test_a_run_is_never_overwritten_and_never_continued_under_another_recipe(
+    write_recipe, call, tmp_path, capsys
+):
+    recipe, run = write_recipe(), tmp_path / "run"
+    assert call(recipe, run) == 0
+    assert call(recipe, run) == 2
+    assert "already holds a run; add --resume" in capsys.readouterr().err
+    stages = json.loads(recipe.read_text())["network"]["stages"]
+    stages[1]["hidden"] = 16
+    for changed, named in (
+        ({"network": {"stages": stages}}, "another network"),
+        ({"process": {"prediction": "noise"}}, "another process"),
+        ({"seed": 7}, "another training.seed"),
+        ({"batch": 8}, "another training.batch"),
+        ({"times": "discrete"}, "another training.times"),
+    ):
+        assert call(write_recipe(**changed), run, "--resume") == 2
+        assert named in capsys.readouterr().err
+    assert call(recipe, run, "--resume", "--steps", "5") == 2
+    assert "--steps: got 5; allowed: at least 6" in capsys.readouterr().err
+
+
+def test_a_run_that_diverges_says_why_and_continues_once_that_is_mended(
+    write_recipe, call, steps_saved, tmp_path, capsys
+):
+    wild = write_recipe(optimiser={"rate": 1e30, "clip_norm": None})
+    assert call(wild, tmp_path / "run") == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith("dimr-train: the loss is not finite at step 2: loss ")
+    assert "losses (gradient norms) before: " in line
+    assert "lower the rate" in line
+    assert steps_saved(tmp_path / "run") == [2]
+    assert not (tmp_path / "run" / "bundle").exists()
+    assert call(wild, tmp_path / "run", "--resume") == 2
+    assert steps_saved(tmp_path / "run") == [2]
+
+
+def test_images_of_class_folders_are_trained_on_and_counted(write_recipe, call, pictures, tmp_path):
+    recipe = write_recipe(data=IMAGES, network={"classes": 2})
+    assert call(recipe, tmp_path / "run", "--samples-every", "6", data=pictures) == 0
+    bundle = load_bundle(tmp_path / "run" / "bundle")
+    assert [label.name for label in bundle.labels] == ["cat", "dog"]
+    assert bundle.manifest.sizes == (16,)
+    with Image.open(tmp_path / "run" / "samples" / "step-000000006.png") as grid:
+        assert np.asarray(grid).ndim == 3
+
+
+def test_a_stream_of_shards_is_trained_on_and_continues_bit_for_bit(
+    write_recipe, call, shards, weights, tmp_path
+):
+    location, names = shards
+    recipe = write_recipe(data=IMAGES, network={"classes": 2}, optimiser={"tail": 0.0})
+    more = ("--class-index", str(names))
+    assert call(recipe, tmp_path / "whole", *more, data=location) == 0
+    assert call(recipe, tmp_path / "run", *more, "--steps", "4", data=location) == 0
+    assert call(recipe, tmp_path / "run", *more, "--resume", data=location) == 0
+    assert_same(weights(tmp_path / "whole"), weights(tmp_path / "run"))
+
+
+def test_a_corrupt_image_ends_a_run_by_name_or_is_left_out_if_asked(
+    write_recipe, call, pictures, tmp_path, capsys, caplog
+):
+    bad = pictures / "dog" / "9.png"
+    bad.write_bytes(b"no picture")
+    recipe = write_recipe(data=IMAGES, network={"classes": 2})
+    assert call(recipe, tmp_path / "run", data=pictures) == 2
+    assert f"dimr-train: {bad} cannot be used: " in capsys.readouterr().err.splitlines()[-1]
+    lenient = write_recipe(data=IMAGES | {"on_bad": "skip"}, network={"classes": 2})
+    assert call(lenient, tmp_path / "lenient", data=pictures) == 0
+    assert "examples left out: 1; each is named above" in capsys.readouterr().err.splitlines()
+    (record,) = caplog.records
+    assert record.getMessage().startswith(f"example left out: {bad}: ")
+
+
+@pytest.mark.slow
+def test_what_is_left_out_is_a_line_on_stderr(write_recipe, launcher, pictures, tmp_path):
+    (pictures / "dog" / "9.png").write_bytes(b"no picture")
+    recipe = write_recipe(data=IMAGES | {"on_bad": "skip"}, network={"classes": 2})
+    ended = launcher.run(recipe, tmp_path / "run", "--workers", "1", data=pictures)
+    assert ended.returncode == 0, ended.stderr
+    named = [line for line in ended.stderr.splitlines() if line.startswith("example left out: ")]
+    assert len(named) == 1
+    assert str(pictures / "dog" / "9.png") in named[0]
+
+
+@pytest.fixture
+def autoencoder(tmp_path):
+    """Randomly initialised: latents of 2 channels, 2 pixels a cell each way."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        AutoencoderKL(
+            down_block_types=("DownEncoderBlock2D",) * 2,
+            up_block_types=("UpDecoderBlock2D",) * 2,
+            block_out_channels=(4, 4),
+            layers_per_block=1,
+            latent_channels=2,
+            norm_num_groups=2,
+        ).save_pretrained(tmp_path / "autoencoder")
+    return tmp_path / "autoencoder"
+
+
+def test_latents_are_trained_on_and_seen_through_their_autoencoder(
+    write_recipe, call, pictures, autoencoder, steps_saved, tmp_path, capsys
+):
+    moments, run = tmp_path / "moments", tmp_path / "run"
+    options = ["--size", "16", "--channels", "2", "--factor", "2", "--device", "cpu"]
+    options += ["--autoencoder", str(autoencoder), "--out", str(moments)]
+    assert compute_latents(["encode", str(pictures), *options]) == 0
+    capsys.readouterr()
+    recipe = write_recipe(
+        data={"kind": "latents"},
+        network={"classes": 2, "channels": 2},
+        process={"codec": {"kind": "latents", "channels": 2, "factor": 2}},
+    )
+    assert call(recipe, run, "--samples-every", "3", data=moments) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("dimr-train: --autoencoder: needed to see samples of latents; allowed: ")
+    assert not run.exists()
+
+    assert call(recipe, tmp_path / "blind", data=moments) == 0
+    assert load_bundle(tmp_path / "blind" / "bundle").manifest.files.keys() == {
+        "denoiser.safetensors", "labels.json"
+    }  # fmt: skip
+    seen = ("--samples-every", "3", "--autoencoder", str(autoencoder))
+    assert call(recipe, run, *seen, data=moments) == 0
+    with Image.open(run / "samples" / "step-000000006.png") as grid:
+        assert np.asarray(grid).ndim == 3
+    assert len(load_bundle(run / "bundle").manifest.files) > 2
 
 
 @pytest.mark.parametrize(
@@ -115,15 +357,19 @@ def test_a_run_is_never_overwritten_and_never_continued_under_another_recipe(
         ({"process": {"schedule": {"kind": "cosine"}, "prediction": "x"}}, "process.prediction"),
     ],
 )
-def test_a_recipe_that_does_not_validate_names_the_field(recipe_file, change, named):
-    recipe_file.write_text(json.dumps(json.loads(recipe_file.read_text()) | change))
+def test_a_recipe_that_does_not_validate_names_the_field(emoji_recipe, change, named):
+    emoji_recipe.write_text(json.dumps(json.loads(emoji_recipe.read_text()) | change))
     with pytest.raises(ValueError, match=named):
-        read_recipe(str(recipe_file))
+        read_recipe(str(emoji_recipe))
 
 
-def test_data_and_network_must_agree(recipe_file, tmp_path, capsys):
-    values = json.loads(recipe_file.read_text())
+def test_data_and_network_must_agree(emoji_recipe, call, tmp_path, capsys, pictures, write_recipe):
+    values = json.loads(emoji_recipe.read_text())
     values["data"]["size"] = 32
-    recipe_file.write_text(json.dumps(values))
-    assert train(recipe_file, tmp_path / "run") == 2
-    assert "(12, 8, 8); the data give (12, 16, 16)" in capsys.readouterr().err
+    emoji_recipe.write_text(json.dumps(values))
+    assert call(emoji_recipe, tmp_path / "run") == 2
+    said = capsys.readouterr().err
+    assert "(12, 8, 8); data and codec give (12, 16, 16)" in said
+    assert call(write_recipe(data=IMAGES), tmp_path / "run", data=pictures) == 2
+    assert "network.classes: got 3; the data have 2" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from model.evaluation.__main__ import main
-from model.evaluation.archive import file_sha256
 from model.evaluation.comparison import ComparisonReport
+from model.files import file_sha256
 
 
 @pytest.fixture

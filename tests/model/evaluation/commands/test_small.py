@@ -84,6 +84,36 @@ def test_a_card_tells_people_what_they_need(command, bundle_folder):
     assert "FID" not in card
 
 
+def test_a_card_shows_the_gain_over_an_earlier_report_of_the_same_judge(
+    command, bundle_folder, tmp_path
+):
+    assert command() == 0
+    before = tmp_path / "before.json"
+    (tmp_path / "report.json").rename(before)
+    assert command("--write-card", "--before", str(before)) == 0
+    card = (bundle_folder / "MODEL_CARD.md").read_text()
+    assert "## Compared with the model before" in card
+    median = json.loads(before.read_text())["measures"]["nearest_rmse"]["samples"]["median"]
+    assert f"| nearest training RMSE, median | {median:.3f} | {median:.3f} |" in card
+
+
+def test_a_report_of_other_samples_or_by_another_judge_is_not_compared_with(
+    command, tmp_path, capsys
+):
+    assert command() == 0
+    before = tmp_path / "before.json"
+    report = json.loads((tmp_path / "report.json").read_text())
+    (tmp_path / "report.json").unlink()
+    for part, value, named in (
+        ("evaluation", report["evaluation"] | {"seed": 9}, "seed=9"),
+        ("measures", report["measures"] | {"judge_sha256": "0" * 64}, "another judge"),
+        ("measures", {}, "is no report"),
+    ):
+        before.write_text(json.dumps(report | {part: value}))
+        assert command("--write-card", "--before", str(before), "--overwrite") == 2
+        assert named in capsys.readouterr().err
+
+
 def test_a_second_card_replaces_the_first(command, bundle_folder):
     command("--write-card", "--training-note", "first")
     assert command("--write-card", "--training-note", "second", "--overwrite") == 0
@@ -115,6 +145,7 @@ def test_a_card_that_cannot_be_written_leaves_the_bundle_sound(command, bundle_f
         (["--seed", str(2**63 - 1), "--samples-per-class", "2"], ["--seed", f"{2**63 - 2}"]),
         (["--out", "report.txt"], ["--out", "'report.txt'", ".json"]),
         (["--training-note", "x"], ["--training-note", "--write-card"]),
+        (["--before", "x.json"], ["--before", "--write-card"]),
         (["--data", "/nowhere"], ["/nowhere"]),
         (["--dta", "x"], ["--dta"]),
     ],
