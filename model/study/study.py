@@ -92,7 +92,7 @@ def _measured(
     classes = recipe.network.classes
     labels = [k for k in range(classes) for _ in range(bench.samples_per_class)]
     painter = Previewer(state.average, recipe, PixelCodec(recipe.process.codec), ALONE)
-    images = painter.paint(labels)
+    images = painter.paint(labels, recipe.sampling)
     first = slice(None, None, bench.samples_per_class)
     write_grid(folder, state.step, images[first], labels[first], recipe.id)
     figures = bench.judge(images, torch.tensor(labels).numpy())

@@ -130,9 +130,13 @@ def _watch(
     """What is looked at while training; nothing is painted unless it was asked for."""
     grid = measured = None
     if arguments.samples_every is not None:
-        grid = Look(arguments.samples_every, grid_labels(recipe, arguments.sample_classes))
+        labels = grid_labels(recipe, arguments.sample_classes)
+        grid = Look(arguments.samples_every, labels, recipe.sampling)
     if arguments.measure_every is not None:
-        measured = Look(arguments.measure_every, random_labels(recipe, arguments.measure_samples))
+        labels = random_labels(recipe, arguments.measure_samples)
+        chosen = {"steps": arguments.measure_steps, "guidance": arguments.measure_guidance}
+        sampling = recipe.sampling.model_copy(update=chosen)
+        measured = Look(arguments.measure_every, labels, sampling)
     return Watch(painter, grid, measured, measure, outlet)
 
 

@@ -3,7 +3,8 @@
 import argparse
 from pathlib import Path
 
-from model.sampling.arguments import MAX_THREADS, Parser, integer, number
+from model.sampling.arguments import MAX_GUIDANCE, MAX_THREADS, Parser, integer, number
+from model.sampling.tables import MAX_STEPS as MAX_SAMPLING_STEPS
 from model.specs.files import recipe_names
 from model.specs.training import ExecutionSpec, Parallelism, Precision
 
@@ -153,6 +154,20 @@ def _add_reports(parser: argparse.ArgumentParser) -> None:
         default=10_000,
         metavar="N",
         help="samples of a measurement (default: 10000)",
+    )
+    group.add_argument(
+        "--measure-steps",
+        type=integer(1, MAX_SAMPLING_STEPS),
+        default=50,
+        metavar="N",
+        help="network calls a measured sample (default: 50)",
+    )
+    group.add_argument(
+        "--measure-guidance",
+        type=number(0, MAX_GUIDANCE),
+        default=1.0,
+        metavar="S",
+        help="guidance of measured samples; 1 is none (default: 1, as the DiMR authors do)",
     )
     group.add_argument(
         "--inception", metavar="FILE", help="Inception weights, which make the measurement FID"

@@ -10,10 +10,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+T = TypeVar("T")
 
 TIMEOUT = timedelta(minutes=30)  # the first step may compile for long
 
@@ -58,6 +61,14 @@ class World:
         if self.size > 1:
             values *= self.size
             dist.all_gather_object(values, value)
+        return values
+
+    def collected(self, value: T) -> list[T]:
+        """What every process holds, by rank, on the leading one; nothing elsewhere."""
+        if self.size == 1:
+            return [value]
+        values: list[T] = [value] * self.size if self.leads else []
+        dist.gather_object(value, values if self.leads else None)
         return values
 
     def wait(self) -> None:

@@ -1,7 +1,9 @@
 """Training, to be read from top to bottom.
 
-A step draws everything it needs from (seed, step) alone, so a run that was stopped and resumed
-continues bit for bit as if it had not been. It is checked before it is taken: a loss or gradient
+A step draws everything it needs from (seed, step) alone and no clock, thread or order of reading
+has a say in it, so a run that was stopped and resumed continues as if it had not been: on the CPU
+bit for bit, with as many processes and threads and the same options. On a GPU it does so as far as
+the kernels in use add in a fixed order. A step is checked before it is taken: a loss or gradient
 that is not finite never reaches the weights.
 """
 

@@ -15,7 +15,7 @@ from model.files import write_whole
 from model.sampling.painter import Painter
 from model.sampling.pictures import encode_png, join_grid
 from model.sampling.samplers import table_for
-from model.specs.process import LatentsSpec, PixelsSpec
+from model.specs.process import LatentsSpec, PixelsSpec, SamplingDefaults
 from model.specs.recipe import Recipe
 from model.training.distributed import World
 
@@ -26,36 +26,38 @@ _CLASSES = 5  # stream of randomness
 
 @dataclass(frozen=True, slots=True)
 class Previewer:
-    """Draws images with a network by the recipe's own sampling defaults, on all processes."""
+    """Draws images with a network, on all processes together."""
 
     network: nn.Module
     recipe: Recipe
     codec: Codec
     world: World
 
-    def paint(self, labels: Sequence[int]) -> NDArray[np.uint8]:
-        """An image of each class, image k by seed k: (N, H, W, 3), the same on every process."""
+    def paint(self, labels: Sequence[int], sampling: SamplingDefaults) -> NDArray[np.uint8]:
+        """An image of each class, image k by seed k; every process must call it.
+
+        Returns:
+            (N, H, W, 3) on the leading process; nothing of use elsewhere.
+        """
         each = -(-len(labels) // self.world.size)
         padded = [*labels, *[0] * (each * self.world.size - len(labels))]
         part = self.world.part(len(padded))
-        mine = [
-            self._batch(padded[start : min(start + BATCH, part.stop)], start)
-            for start in range(part.start, part.stop, BATCH)
-        ]
-        parts = [p for p in self.world.gathered(np.concatenate(mine)) if isinstance(p, np.ndarray)]
-        return np.concatenate(parts)[: len(labels)]
-
-    def _batch(self, labels: Sequence[int], first_seed: int) -> NDArray[np.uint8]:
-        recipe, defaults = self.recipe, self.recipe.sampling
+        painter = Painter(self.network, self.recipe.network, self.recipe.process, self.codec)
         table = table_for(
-            recipe.process,
-            defaults,
-            sampler=defaults.sampler,
-            steps=defaults.steps,
-            guidance=defaults.guidance,
+            self.recipe.process,
+            sampling,
+            sampler=sampling.sampler,
+            steps=sampling.steps,
+            guidance=sampling.guidance,
         )
-        painter = Painter(self.network, recipe.network, recipe.process, self.codec)
-        return painter.paint(table, labels, range(first_seed, first_seed + len(labels)))
+        of_process: list[list[NDArray[np.uint8]]] = [[] for _ in range(self.world.size)]
+        for start in range(part.start, part.stop, BATCH):
+            seeds = range(start, min(start + BATCH, part.stop))
+            made = painter.paint(table, [padded[k] for k in seeds], seeds)
+            for images, found in zip(of_process, self.world.collected(made), strict=False):
+                images.append(found)
+        parts = [image for images in of_process for image in images]
+        return np.concatenate(parts)[: len(labels)] if parts else np.empty(0, np.uint8)
 
 
 def codec_for(recipe: Recipe, autoencoder: str | None) -> Codec:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from model.evaluation.monitor import Monitor
+from model.specs.process import SamplingDefaults
 from model.training.display import Display
 from model.training.journal import Journal
 from model.training.loop import Report
@@ -18,6 +19,7 @@ class Look:
 
     every: int
     labels: tuple[int, ...]
+    sampling: SamplingDefaults
 
     def due(self, step: int) -> bool:
         """Whether a step is one of them."""
@@ -60,14 +62,14 @@ class Watch:
         if self.painter is None:
             return
         if self.grid is not None and self.grid.due(step):
-            images = self.painter.paint(self.grid.labels)
+            images = self.painter.paint(self.grid.labels, self.grid.sampling)
             if self.outlet is not None:
                 sheet = write_grid(
                     self.outlet.run, step, images, self.grid.labels, self.painter.recipe.id
                 )
                 self.outlet.journal.picture(step, "samples", sheet)
         if self.measured is not None and self.measured.due(step):
-            images = self.painter.paint(self.measured.labels)
+            images = self.painter.paint(self.measured.labels, self.measured.sampling)
             if self.outlet is not None and self.measure is not None:
                 figures = self.measure(images, np.array(self.measured.labels))
                 self.outlet.journal.numbers(step, figures)

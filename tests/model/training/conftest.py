@@ -31,7 +31,7 @@ from model.training.state import TrainingState, new_state
 
 ALONE = World(0, 1, torch.device("cpu"))
 DATA = Path(__file__).parents[3] / "deploy" / "data" / "emoji"
-PATIENCE_S = 90.0
+PATIENCE_S = 150.0
 
 
 @dataclass
@@ -102,7 +102,7 @@ def varied(tiny_recipe) -> Callable[..., Recipe]:
 
 
 @pytest.fixture
-def write_recipe(varied, tmp_path) -> Callable[..., Path]:
+def write_recipe(varied: Callable[..., Recipe], tmp_path: Path) -> Callable[..., Path]:
     """A file of a variation; by default of three classes of the shipped images."""
 
     def write(data: dict[str, object] | None = None, **changes: object) -> Path:
@@ -116,12 +116,12 @@ def write_recipe(varied, tmp_path) -> Callable[..., Path]:
 
 
 @pytest.fixture
-def emoji_recipe(write_recipe) -> Path:
+def emoji_recipe(write_recipe: Callable[..., Path]) -> Path:
     return write_recipe()
 
 
 @pytest.fixture
-def pictures(tmp_path) -> Path:
+def pictures(tmp_path: Path) -> Path:
     """Class folders of 6 cats and 6 dogs, of other shapes than the crop."""
     folder = tmp_path / "pictures"
     random = np.random.default_rng(0)
@@ -168,7 +168,7 @@ class Launcher:
             launched += ["-m", "torch.distributed.run", "--standalone"]
             launched += ["--nproc-per-node", str(processes)]
         launched += ["-m", "model.training", str(recipe), "--data", str(data), "--out", str(out)]
-        process = subprocess.Popen(
+        process: subprocess.Popen[str] = subprocess.Popen(
             [*launched, "--device", "cpu", "--threads", "1", *more],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -254,7 +254,7 @@ def weights() -> Callable[[Path], dict[str, Tensor]]:
 
 
 @pytest.fixture
-def shards(pictures, tmp_path) -> tuple[str, Path]:
+def shards(pictures: Path, tmp_path: Path) -> tuple[str, Path]:
     """The pictures as three piped WebDataset shards that can only be streamed, and the classes."""
     folder = tmp_path / "shards"
     folder.mkdir()

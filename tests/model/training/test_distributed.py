@@ -23,7 +23,7 @@ def assert_close(one, other, **tolerance):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     ("processes", "options"),
     [(3, ("--accumulate", "2")), (2, ("--parallelism", "fsdp"))],
@@ -65,7 +65,7 @@ def test_several_processes_do_what_one_does_and_continue_bit_for_bit_when_killed
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(600)
 def test_a_run_of_one_process_continues_on_two(write_recipe, call, launcher, weights, tmp_path):
     recipe = write_recipe(steps=12, batch=8, optimiser={"tail": 0.0})
     assert call(recipe, tmp_path / "one") == 0
@@ -77,7 +77,7 @@ def test_a_run_of_one_process_continues_on_two(write_recipe, call, launcher, wei
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(600)
 def test_a_stopped_torchrun_saves_whatever_its_reading_processes_are_told(
     write_recipe, call, launcher, pictures, weights, tmp_path
 ):
@@ -104,7 +104,7 @@ def test_a_stopped_torchrun_saves_whatever_its_reading_processes_are_told(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(600)
 def test_an_example_that_one_process_cannot_read_stops_all_in_one_line_each(
     write_recipe, launcher, pictures, tmp_path
 ):

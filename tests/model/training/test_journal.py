@@ -7,6 +7,9 @@ from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
+from tensorboard.backend.event_processing import (
+    event_accumulator,  # type: ignore[import-untyped]  # it has no stubs
+)
 
 from model.training import journal as journals
 from model.training.journal import SinkMissing, SinkRefused, check_sinks, open_journal
@@ -57,8 +60,6 @@ def test_a_value_that_is_not_finite_is_null_as_json_has_no_other(tmp_path):
 
 
 def test_tensorboard_shows_scalars_and_pictures_and_forgets_what_is_done_again(tmp_path):
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
     picture = np.full((4, 6, 3), 200, np.uint8)
     with opened(tmp_path, tensorboard=True) as journal:
         for step in (50, 100, 150):
@@ -66,18 +67,16 @@ def test_tensorboard_shows_scalars_and_pictures_and_forgets_what_is_done_again(t
         journal.picture(100, "samples", picture)
     with opened(tmp_path, 100, tensorboard=True) as journal:
         journal.numbers(150, {"loss": 7.0})
-    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    events = event_accumulator.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     assert [(e.step, e.value) for e in events.Scalars("loss")] == [(50, 50), (100, 100), (150, 7)]
     (image,) = events.Images("samples")
     assert (image.step, image.width, image.height) == (100, 6, 4)
 
 
 def test_scalars_are_on_disk_while_the_run_goes_on(tmp_path):
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
     with opened(tmp_path, tensorboard=True) as journal:
         journal.numbers(50, {"loss": 1.0})
-        events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+        events = event_accumulator.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
         assert [event.step for event in events.Scalars("loss")] == [50]
 
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -25,7 +26,8 @@ def painted(varied):
         network = build_denoiser(recipe.network)
         for parameter in network.parameters():  # fresh heads are zero, and their images all alike
             torch.nn.init.normal_(parameter.data, std=0.2)
-    return Previewer(network, recipe, PixelCodec(recipe.process.codec), ALONE).paint
+    previewer = Previewer(network, recipe, PixelCodec(recipe.process.codec), ALONE)
+    return partial(previewer.paint, sampling=recipe.sampling)
 
 
 def test_every_image_is_of_a_seed_of_its_own(painted):
@@ -60,7 +62,7 @@ def test_a_grid_is_a_picture_that_says_what_it_shows(tmp_path):
     assert path.name == "step-000000150.png"
     with Image.open(io.BytesIO(path.read_bytes())) as picture:
         assert np.array_equal(np.asarray(picture), sheet)
-        facts = json.loads(picture.text["parameters"])
+        facts = json.loads(picture.info["parameters"])
     assert facts == {"step": 150, "classes": [0, 1, 2, 3, 4], "first_seed": 0}
 
 

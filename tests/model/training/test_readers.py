@@ -10,6 +10,7 @@ import torch
 from model.autoencoder import draw_latent
 from model.data.errors import DataError, SharesRefused
 from model.data.images.locations import open_images
+from model.data.images.sources import ImageSource, ImageStream
 from model.data.order import batch_indices
 from model.data.source import Example
 from model.specs.data import ImagesData, OnBad
@@ -31,6 +32,7 @@ def image_recipe(varied):
 def by_index(pictures, image_recipe):
     def build(world=ALONE, workers=0, on_bad=OnBad.STOP):
         source = open_images(str(pictures), ImagesData(size=16, flip=True, on_bad=on_bad))
+        assert isinstance(source, ImageSource)
         return ByIndex(source, image_recipe, world, workers)
 
     return build
@@ -42,9 +44,9 @@ def in_sequence(shards, image_recipe):
 
     def build(world=ALONE, workers=0, on_bad=OnBad.STOP):
         spec = ImagesData(size=16, flip=True, on_bad=on_bad)
-        return InSequence(
-            open_images(location, spec, class_index=names), image_recipe, world, workers
-        )
+        stream = open_images(location, spec, class_index=names)
+        assert isinstance(stream, ImageStream)
+        return InSequence(stream, image_recipe, world, workers)
 
     return build
 
@@ -90,8 +92,8 @@ def test_the_parts_of_two_processes_make_up_the_batch_of_one(by_index):
 
 
 def test_about_half_of_the_images_are_mirrored_and_no_image_always(by_index, image_recipe):
-    source = open_images(by_index().source._records.location, ImagesData(size=16))
-    plain = ByIndex(source, image_recipe.model_copy(update={"data": ImagesData(size=16)}), ALONE, 0)
+    unflipped = image_recipe.model_copy(update={"data": ImagesData(size=16)})
+    plain = ByIndex(by_index().source, unflipped, ALONE, 0)
     mirrored = 0
     for (x, _), (straight, _) in zip(steps_of(by_index(), 7), steps_of(plain, 7), strict=True):
         for image, original in zip(
