@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 class Spec(BaseModel):
     """An immutable description; unknown keys are errors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 ModelId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]

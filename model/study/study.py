@@ -59,7 +59,8 @@ def run_row(
         run.check_same(folder, recipe)
         checkpoint.restore(folder, state, ALONE)
         run.check_steps(folder, recipe, state.step)
-    run.record(folder, recipe, ExecutionSpec(), ALONE)
+    here = run.Circumstances(recipe, ExecutionSpec(), ALONE, recipe.data.kind, len(bench.data))
+    run.record(folder, here)
     journal = JsonLines(folder, state.step)
     spent = _Spent(folder / "seconds")
 

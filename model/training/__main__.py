@@ -63,18 +63,19 @@ def _run(arguments: argparse.Namespace, world: World) -> int:
         workers=arguments.workers,
         class_index=arguments.class_index,
     )
+    now = run.Circumstances(recipe, execution, world, arguments.data, data.count)
     state = new_state(recipe, execution, world)
     if arguments.resume:
         checkpoint.restore(arguments.out, state, world)
         run.check_steps(arguments.out, recipe, state.step)
-        if world.leads and (change := run.difference(arguments.out, execution, world)):
-            print(f"continued otherwise, so equal to rounding only: {change}", file=sys.stderr)
+        if world.leads and (change := run.difference(arguments.out, now)):
+            print(f"continued otherwise, so not bit for bit: {change}", file=sys.stderr)
     world.wait()  # nobody writes before everybody has read
     stopping = _StopRequested()
     with ExitStack() as opened:
         outlet = None
         if world.leads:
-            run.record(arguments.out, recipe, execution, world)
+            run.record(arguments.out, now)
             outlet = _outlet(opened, arguments, recipe, state.step)
         watch = _watch(arguments, recipe, _painter(codec, recipe, state, world), outlet, measure)
         keep = checkpoint.Keep(arguments.keep, arguments.keep_every)

@@ -37,6 +37,10 @@ class Data(Protocol):
         """Why examples were left out so far, by where they are."""
 
     @property
+    def count(self) -> int | None:
+        """Number of examples; None in a stream."""
+
+    @property
     def position(self) -> object:
         """Where this process is, as JSON; None where that follows from the step."""
 
@@ -65,6 +69,11 @@ class InMemory:
     recipe: Recipe
     world: World
     position: None = None
+
+    @property
+    def count(self) -> int:
+        """Number of examples."""
+        return len(self.tensors)
 
     @property
     def left_out(self) -> Mapping[str, str]:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
+from model.data.errors import DataError
 from model.diffusion.build import build_schedule
 from model.diffusion.schedule import Schedule
 from model.specs.recipe import Recipe
@@ -31,6 +32,13 @@ Examples = Iterator[tuple[Tensor, Tensor]]
 
 REPORT_EVERY = 50  # steps
 REMEMBERED = 20  # steps that a diagnosis looks back
+
+
+class ReadElsewhere(DataError):
+    """Another process could not read its examples, which it reports itself."""
+
+    def __init__(self) -> None:
+        super().__init__("stopped, as another process could not read its examples")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +86,8 @@ def train(
         True when the recipe is complete.
 
     Raises:
-        Diverged: a loss or gradient was not finite; the state before that step is saved.
+        Diverged: a loss, gradient or weight was not finite; the state before that step is saved.
+        DataError: examples cannot be read; the state is saved.
     """
     spec = recipe.training
     schedule = build_schedule(recipe.process.schedule)
@@ -87,25 +96,21 @@ def train(
     clock = _Clock()
     state.replica.train()
     while state.step < spec.steps:
-        stop, save = world.total([hooks.stopping(), world.leads and clock.due(hooks.save_every_s)])
-        if stop:
+        read = _next(examples, state, world, hooks, clock)
+        if read is None:
             break
-        if save:
-            hooks.save()
-            clock.saved()
         rate = rate_at(state.step, spec.steps, spec.optimiser)
         set_rate(state.optimiser, rate)
-        x0, labels = next(examples)
-        batch = draw_batch(recipe, state.step, x0, labels, part).to(world.device)
+        batch = draw_batch(recipe, state.step, *read, part).to(world.device)
         own = _gradients(recipe, execution, schedule, state, batch)
         branches = [total / world.size for total in world.total(own)]
         norm = _clip_gradients(state, most=spec.optimiser.clip_norm)
         recent.steps.append((state.step, sum(branches), norm, rate))
         if fault := recent.fault(may_overflow=state.arithmetic.may_overflow):
-            spoilt = [not all(map(is_finite, state.network.parameters()))]
-            if not any(world.total(spoilt)):
+            message = diagnose(fault, recent, branches, state.network, batch, world)
+            if _all_finite(state, world):
                 hooks.save()
-            raise Diverged(diagnose(fault, recent, branches, state.network, batch, world))
+            raise Diverged(message)
         state.arithmetic.step(state.optimiser)
         follow(state.average, state.network, spec.optimiser.ema)
         state.step += 1
@@ -115,10 +120,55 @@ def train(
             hooks.report(clock.report(state.step, rate, spec.batch))
         hooks.after_step(state.step)
         if hooks.save_every is not None and state.step % hooks.save_every == 0:
-            hooks.save()
+            _save(state, world, hooks)
             clock.saved()
-    hooks.save()
+    _save(state, world, hooks)
     return state.step == spec.steps
+
+
+def _next(
+    examples: Examples, state: TrainingState, world: World, hooks: Hooks, clock: "_Clock"
+) -> tuple[Tensor, Tensor] | None:
+    """The examples of the next step; None where some process is to stop.
+
+    This is where the processes agree: on stopping, on saving, and on one that cannot read.
+    """
+    read: tuple[Tensor, Tensor] | DataError
+    try:
+        read = next(examples)
+    except DataError as error:
+        read = error
+    due = world.leads and clock.due(hooks.save_every_s)
+    stop, save, unread = world.total([hooks.stopping(), due, isinstance(read, DataError)])
+    if stop:
+        return None
+    if save or unread:
+        _save(state, world, hooks)
+        clock.saved()
+    if isinstance(read, DataError):
+        raise read
+    if unread:
+        raise ReadElsewhere
+    return read
+
+
+def _save(state: TrainingState, world: World, hooks: Hooks) -> None:
+    """Save a state from which training can go on.
+
+    Raises:
+        Diverged: a weight is not finite; checkpoints before are as they were.
+    """
+    if not _all_finite(state, world):
+        msg = (
+            f"weights are not finite after step {state.step}; lower the rate, then continue with "
+            f"--resume from the last checkpoint"
+        )
+        raise Diverged(msg)
+    hooks.save()
+
+
+def _all_finite(state: TrainingState, world: World) -> bool:
+    return not any(world.total([not all(map(is_finite, state.network.parameters()))]))
 
 
 def _gradients(

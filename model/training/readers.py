@@ -46,6 +46,11 @@ class ByIndex:
     _told: dict[str, str] = field(default_factory=dict)
 
     @property
+    def count(self) -> int:
+        """Number of examples."""
+        return len(self.source)
+
+    @property
     def left_out(self) -> Mapping[str, str]:
         """Why examples were left out so far, by where they are."""
         return {**self.source.bad, **self._told}
@@ -100,6 +105,10 @@ class InSequence:
     workers: int
     position: Position = field(default_factory=list)
     _told: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def count(self) -> None:
+        """Nobody knows before the end."""
 
     @property
     def left_out(self) -> Mapping[str, str]:

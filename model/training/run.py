@@ -1,16 +1,22 @@
 """A run folder: what it was started with, and whether it may be continued as asked."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from model.files import write_whole
+from model.specs.data import DataSpec, EmojiData, OnBad
 from model.specs.recipe import Recipe
 from model.specs.training import ExecutionSpec
 from model.training import checkpoint
 from model.training.checkpoint import ResumeRefused
 from model.training.distributed import World
+
+
+class RunUnwritable(ValueError):
+    """A run has no place to be written to."""
 
 
 def check_fits(recipe: Recipe, execution: ExecutionSpec, world: World) -> None:
@@ -55,9 +61,9 @@ def check_same(run: Path, recipe: Recipe) -> None:
         return  # no run at all, which `restore` refuses
     started = Recipe.model_validate_json(path.read_text("utf-8"))
     same: list[tuple[str, object, object]] = [
-        (part, getattr(started, part), getattr(recipe, part))
-        for part in ("network", "process", "data")
+        (part, getattr(started, part), getattr(recipe, part)) for part in ("network", "process")
     ]
+    same.append(("data", _order(started.data), _order(recipe.data)))
     same += [
         (f"training.{part}", getattr(started.training, part), getattr(recipe.training, part))
         for part in ("seed", "batch", "class_dropout", "loss", "times")
@@ -82,30 +88,55 @@ def check_steps(run: Path, recipe: Recipe, step: int) -> None:
         raise ResumeRefused(msg)
 
 
-def difference(run: Path, execution: ExecutionSpec, world: World) -> str | None:
-    """How this continuation is carried out otherwise than before, None where it is the same.
+def _order(data: DataSpec) -> DataSpec:
+    """What of the data decides which example is which; a policy on bad ones may change."""
+    if isinstance(data, EmojiData):
+        return data
+    return data.model_copy(update={"on_bad": OnBad.STOP})
 
-    Weights are then those of an uninterrupted run to rounding, not bit for bit.
-    """
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """What a run is carried out with: equal ones give equal weights, bit for bit."""
+
+    recipe: Recipe
+    execution: ExecutionSpec
+    world: World
+    data: str  # where they are
+    examples: int | None  # how many there are, None in a stream
+
+
+def difference(run: Path, now: Circumstances) -> str | None:
+    """How this continuation is carried out otherwise than before, None where it is the same."""
     path = run / "execution.json"
     if not path.is_file():
         return None
-    before, now = json.loads(path.read_text("utf-8")), _described(execution, world)
-    changed = [name for name in now if before.get(name) != now[name]]
-    return ", ".join(f"{name} was {before.get(name)}, is {now[name]}" for name in changed) or None
+    before, facts = json.loads(path.read_text("utf-8")), _described(now)
+    changed = [name for name in facts if before.get(name) != facts[name]]
+    return ", ".join(f"{name} was {before.get(name)}, is {facts[name]}" for name in changed) or None
 
 
-def record(run: Path, recipe: Recipe, execution: ExecutionSpec, world: World) -> None:
-    """Write what the run is started or continued with."""
-    run.mkdir(parents=True, exist_ok=True)
-    write_whole(run / "recipe.json", recipe.model_dump_json(indent=2).encode())
-    facts = json.dumps(_described(execution, world)) + "\n"
-    write_whole(run / "execution.json", facts.encode())
+def record(run: Path, now: Circumstances) -> None:
+    """Write what the run is started or continued with.
+
+    Raises:
+        RunUnwritable: the folder cannot be made or written to.
+    """
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        write_whole(run / "recipe.json", now.recipe.model_dump_json(indent=2).encode())
+        write_whole(run / "execution.json", (json.dumps(_described(now)) + "\n").encode())
+    except OSError as error:
+        msg = f"--out: {run} cannot be written to ({error.strerror}); allowed: a writable folder"
+        raise RunUnwritable(msg) from error
 
 
-def _described(execution: ExecutionSpec, world: World) -> dict[str, object]:
-    facts: dict[str, object] = execution.model_dump(mode="json")
+def _described(now: Circumstances) -> dict[str, object]:
+    world, training = now.world, now.recipe.training
+    facts: dict[str, object] = now.execution.model_dump(mode="json")
     facts |= {"processes": world.size, "device": world.device.type}
+    facts |= {"data": now.data, "examples": now.examples, "steps": training.steps}
+    facts |= training.optimiser.model_dump(mode="json")
     if world.device.type == "cpu":
         facts["threads"] = torch.get_num_threads()  # sums over many numbers are split among them
     return facts

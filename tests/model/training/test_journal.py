@@ -7,8 +7,8 @@ from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
-from tensorboard.backend.event_processing import (
-    event_accumulator,  # type: ignore[import-untyped]  # it has no stubs
+from tensorboard.backend.event_processing import (  # type: ignore[import-untyped]  # no stubs
+    event_accumulator,
 )
 
 from model.training import journal as journals

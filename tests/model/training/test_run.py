@@ -32,21 +32,35 @@ def test_what_fits_is_taken(tiny_recipe):
     runs.check_fits(tiny_recipe, ExecutionSpec(accumulate=2), PAIR)
 
 
-def test_what_is_done_otherwise_than_before_is_named_and_nothing_else(tiny_recipe, tmp_path):
+def test_what_is_done_otherwise_than_before_is_named_and_nothing_else(
+    tiny_recipe, varied, tmp_path
+):
     plain = ExecutionSpec()
-    assert runs.difference(tmp_path, plain, ALONE) is None
-    runs.record(tmp_path, tiny_recipe, plain, ALONE)
-    assert runs.difference(tmp_path, plain, ALONE) is None
+    now = runs.Circumstances(tiny_recipe, plain, ALONE, "pictures", 21)
+    assert runs.difference(tmp_path, now) is None
+    runs.record(tmp_path, now)
+    assert runs.difference(tmp_path, now) is None
     other = ExecutionSpec.model_validate({"precision": "bf16"})
-    assert runs.difference(tmp_path, other, PAIR) == (
-        "precision was fp32, is bf16, processes was 1, is 2"
+    faster = varied(optimiser={"rate": 0.5})
+    assert runs.difference(tmp_path, runs.Circumstances(faster, other, PAIR, "pictures", 24)) == (
+        "precision was fp32, is bf16, processes was 1, is 2, examples was 21, is 24, "
+        "rate was 0.001, is 0.5"
     )
     facts = json.loads((tmp_path / "execution.json").read_text())
     assert facts["threads"] == torch.get_num_threads()
 
 
 def test_the_rate_may_change_on_the_way_but_not_what_is_learnt(varied, tmp_path):
-    runs.record(tmp_path, varied(), ExecutionSpec(), ALONE)
+    runs.record(tmp_path, runs.Circumstances(varied(), ExecutionSpec(), ALONE, "x", 1))
     runs.check_same(tmp_path, varied(steps=50, optimiser={"rate": 1e-4}))
     with pytest.raises(ResumeRefused, match=r"another training\.class_dropout"):
         runs.check_same(tmp_path, varied(class_dropout=0.5))
+
+
+def test_a_policy_on_bad_examples_may_change_on_the_way(varied, tmp_path):
+    images = {"kind": "images", "size": 16}
+    started = varied(data=images)
+    runs.record(tmp_path, runs.Circumstances(started, ExecutionSpec(), ALONE, "x", 1))
+    runs.check_same(tmp_path, varied(data=images | {"on_bad": "skip"}))
+    with pytest.raises(ResumeRefused, match="another data"):
+        runs.check_same(tmp_path, varied(data=images | {"flip": True}))
