@@ -3,14 +3,17 @@
 import argparse
 import math
 from collections.abc import Callable
+from enum import StrEnum
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 from model.sampling.devices import add_device
 from model.sampling.noise import MAX_SEED
 from model.sampling.samplers import SAMPLERS
 from model.sampling.tables import MAX_STEPS
 from model.specs.process import SamplingDefaults
+
+E = TypeVar("E", bound=StrEnum)
 
 MAX_GUIDANCE = 100.0
 MAX_THREADS = 1024
@@ -56,6 +59,19 @@ def number(least: float, most: float) -> Callable[[str], float]:
             msg = f"got {text!r}; allowed: a number from {least:g} to {most:g}"
             raise argparse.ArgumentTypeError(msg)
         return value
+
+    return parse
+
+
+def member(kind: type[E]) -> Callable[[str], E]:
+    """An argument type: a value of an enumeration of strings."""
+
+    def parse(text: str) -> E:
+        try:
+            return kind(text)
+        except ValueError:
+            msg = f"got {text!r}; allowed: {', '.join(kind)}"
+            raise argparse.ArgumentTypeError(msg) from None
 
     return parse
 

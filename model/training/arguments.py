@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from model.sampling.arguments import MAX_GUIDANCE, MAX_THREADS, Parser, integer, number
+from model.sampling.arguments import MAX_GUIDANCE, MAX_THREADS, Parser, integer, member, number
 from model.sampling.tables import MAX_STEPS as MAX_SAMPLING_STEPS
 from model.specs.files import recipe_names
 from model.specs.training import ExecutionSpec, Parallelism, Precision
@@ -76,10 +76,10 @@ def _add_execution(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--precision",
-        type=Precision,
-        choices=list(Precision),
+        type=member(Precision),
+        metavar="KIND",
         default=Precision.FP32,
-        help="of the network's arithmetic; weights stay in float32 (default: fp32)",
+        help="fp32, bf16 or fp16, of the network's arithmetic; weights stay fp32 (default: fp32)",
     )
     group.add_argument(
         "--accumulate",
@@ -96,8 +96,8 @@ def _add_execution(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--compile", action="store_true", help="compile every block (torch.compile)")
     group.add_argument(
         "--parallelism",
-        type=Parallelism,
-        choices=list(Parallelism),
+        type=member(Parallelism),
+        metavar="KIND",
         default=Parallelism.DDP,
         help="under torchrun: whole networks (ddp) or shares of one (fsdp) (default: ddp)",
     )

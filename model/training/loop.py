@@ -142,7 +142,7 @@ def _next(
     stop, save, unread = world.total([hooks.stopping(), due, isinstance(read, DataError)])
     if stop:
         return None
-    if save or unread:
+    if save or (unread and state.step):
         _save(state, world, hooks)
         clock.saved()
     if isinstance(read, DataError):

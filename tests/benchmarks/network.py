@@ -252,15 +252,19 @@ def _tables(results: Sequence[Result]) -> tuple[Table, Table]:
             continue
         sides = (result.forward.ours, result.forward.naive)
         figures = [f"{side.median * 1e3:.1f}" for side in sides]
-        forward.add_row(*case, *figures, f"{result.forward.ratio:.2f}")
+        forward.add_row(*case, *figures, *_ratios(result.forward))
         sides = (result.training.ours, result.training.naive)
         figures = [f"{result.training.images / side.median:.2f}" for side in sides]
-        training.add_row(*case, *figures, f"{result.training.ratio:.2f}")
+        training.add_row(*case, *figures, *_ratios(result.training))
     return forward, training
+
+
+def _ratios(comparison: Comparison) -> list[str]:
+    return [f"{comparison.ratio:.2f}", f"{comparison.processor_ratio:.2f}"]
 
 
 def _table(title: str) -> Table:
     table = Table("network", "blocks", "batch", title=title)
-    for column in ("ours", "naive", "ratio"):
+    for column in ("ours", "naive", "ratio", "of CPU time"):
         table.add_column(column, justify="right")
     return table

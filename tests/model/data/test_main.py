@@ -32,13 +32,14 @@ def test_help_teaches_what_is_done_and_how(
         ["check", "x", "--size", "8", "--threads", "many"],
     ],
 )
-def test_bad_arguments_are_a_usage_error(
+def test_bad_arguments_are_one_clear_line(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as stop:
         main(arguments)
     assert stop.value.code == 2
-    assert "error:" in capsys.readouterr().err
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("python -m model.data: ")
 
 
 def test_a_build_that_fails_says_why_in_one_line_and_makes_nothing(
