@@ -15,6 +15,8 @@ import model.evaluation.__main__ as evaluation
 import model.sampling.__main__ as sampling
 import model.study.__main__ as study
 from model.latents import arguments as latents
+from model.study.results import Study, markdown
+from model.study.rows import ROWS
 from model.training import arguments as training
 from service.settings import settings_table
 
@@ -104,6 +106,15 @@ def documented_commands():
 def test_every_documented_command_is_one_that_the_program_takes(words):
     parsed = PARSERS[words[0]]().parse_args(words[1:])
     assert vars(parsed)
+
+
+def test_the_study_in_the_documentation_is_the_one_that_was_recorded():
+    (recorded,) = (ROOT / "tests" / "benchmarks" / "results").glob("ablation-study-*.json")
+    table = markdown(Study.model_validate_json(recorded.read_bytes()))
+    text = (ROOT / "docs" / "training.md").read_text()
+    (shown,) = re.findall(r"<!-- study -->\n(.*?)<!-- /study -->", text, re.S)
+    assert table.endswith(shown)
+    assert shown.count("\n") == 2 + len(ROWS)
 
 
 def test_sampling_as_the_readme_does_it(tmp_path):
