@@ -44,7 +44,7 @@ class GatedMLP(nn.Module):
     def forward(self, x: Tensor, condition: Tensor | Modulation) -> Tensor:
         """Mix channels: x (B, ..., D), what the norm reads -> (B, ..., D)."""
         u = self.norm(x, condition)
-        out: Tensor = self.out(F.gelu(self.gate(u)) * self.value(u))
+        out: Tensor = self.out(F.gelu(self.gate(u)).mul_(self.value(u)))
         return out
 
 

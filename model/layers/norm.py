@@ -6,6 +6,7 @@ times freely. Static norms take the argument too and do not look at it, so that 
 alike. Facts: DiMR (arXiv:2406.09416) section 3.3, and the authors' released layout.
 """
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -34,8 +35,8 @@ class TimeDependentParameter(nn.Module):
 
     def forward(self, tau: Tensor) -> Tensor:
         """Evaluate at tau: (B,) -> (B, dim)."""
-        gate = torch.sigmoid(tau[:, None] * (1 + self.slope) + self.offset)
-        return self.second + gate * (self.first - self.second)
+        gate = torch.sigmoid(torch.addcmul(self.offset, tau[:, None], 1 + self.slope))
+        return torch.lerp(self.second, self.first, gate)
 
 
 def _per_sample(value: Tensor, x: Tensor) -> Tensor:
@@ -53,15 +54,17 @@ class TDLayerNorm(nn.Module):
 
     def forward(self, x: Tensor, tau: Tensor) -> Tensor:
         """Normalise x (B, ..., C) at times tau (B,); dtype and shape of x are kept."""
-        unit = nn.functional.layer_norm(x.float(), x.shape[-1:], eps=LAYER_NORM_EPS)
+        unit: Tensor = nn.functional.layer_norm(x.float(), x.shape[-1:], eps=LAYER_NORM_EPS)
         weight = _per_sample(self.weight(tau), x)
         bias = _per_sample(self.bias(tau), x)
-        return torch.addcmul(bias, unit, weight).to(x.dtype)
+        return unit.mul_(weight).add_(bias).to(x.dtype)
 
 
 def _inverse_rms(x: Tensor) -> Tensor:
     """1 / (rms + eps) over the last axis of x, shape (..., 1)."""
-    return 1 / (x.square().mean(-1, keepdim=True).sqrt() + RMS_EPS)
+    root = math.sqrt(x.shape[-1])
+    inverse: Tensor = root / (torch.linalg.vector_norm(x, dim=-1, keepdim=True) + root * RMS_EPS)
+    return inverse
 
 
 class TDRMSNorm(nn.Module):
@@ -74,7 +77,8 @@ class TDRMSNorm(nn.Module):
     def forward(self, x: Tensor, tau: Tensor) -> Tensor:
         """Normalise x (B, ..., C) at times tau (B,); dtype and shape of x are kept."""
         wide = x.float()
-        return (wide * _inverse_rms(wide) * _per_sample(self.scale(tau), x)).to(x.dtype)
+        unit = wide * _inverse_rms(wide)
+        return unit.mul_(_per_sample(self.scale(tau), x)).to(x.dtype)
 
 
 class RMSNorm(nn.Module):
@@ -87,7 +91,7 @@ class RMSNorm(nn.Module):
     def forward(self, x: Tensor, _tau: object) -> Tensor:
         """Normalise x (B, ..., C); dtype and shape of x are kept."""
         wide = x.float()
-        return (wide * _inverse_rms(wide) * self.scale).to(x.dtype)
+        return (wide * _inverse_rms(wide)).mul_(self.scale).to(x.dtype)
 
 
 class LayerNorm(nn.Module):
