@@ -95,6 +95,7 @@ def _run(arguments: argparse.Namespace, world: World) -> int:
         _write_bundle(arguments, recipe, state, data, world, codec)
     elif world.leads:
         print(f"stopped at step {state.step}; continue with --resume")
+    world.wait()  # one that leaves while others work may be taken for lost
     return 0
 
 

@@ -1,6 +1,7 @@
 """Several processes: started by torchrun on the CPU, they do what one does."""
 
 import json
+import os
 import shutil
 import signal
 
@@ -57,7 +58,7 @@ def test_several_processes_do_what_one_does_and_continue_bit_for_bit_when_killed
     shutil.copytree(killed, tmp_path / "copy")
     resumed = launcher.run(recipe, killed, *options, "--resume", processes=processes)
     assert resumed.returncode == 0, resumed.stderr
-    assert "equal to rounding only" not in resumed.stderr
+    assert "continued otherwise" not in resumed.stderr
     assert_close(weights(shared), weights(killed), atol=0, rtol=0)
 
     assert call(recipe, tmp_path / "copy", "--resume") == 0
@@ -72,7 +73,7 @@ def test_a_run_of_one_process_continues_on_two(write_recipe, call, launcher, wei
     assert call(recipe, tmp_path / "two", "--steps", "6") == 0
     run = launcher.run(recipe, tmp_path / "two", "--resume", "--parallelism", "fsdp", processes=2)
     assert run.returncode == 0, run.stderr
-    assert "equal to rounding only: parallelism was ddp, is fsdp, processes was 1" in run.stderr
+    assert "not bit for bit: parallelism was ddp, is fsdp, processes was 1, is 2" in run.stderr
     assert_close(weights(tmp_path / "one"), weights(tmp_path / "two"), atol=1e-5, rtol=0)
 
 
@@ -116,7 +117,19 @@ def test_an_example_that_one_process_cannot_read_stops_all_in_one_line_each(
     ours = sorted(line for line in ended.stderr.splitlines() if line.startswith("dimr-train: "))
     assert len(ours) == 2
     assert ours[0].startswith(f"dimr-train: {pictures / 'dog' / '9.png'} cannot be used: ")
-    assert ours[1] == (
-        "dimr-train: another process of this run has stopped; what it said tells why"
-    )
+    assert ours[1] == "dimr-train: stopped, as another process could not read its examples"
+    assert "[rank" not in ended.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_process_that_dies_takes_the_others_with_it_in_one_line(write_recipe, launcher, tmp_path):
+    recipe, run = write_recipe(steps=100_000), tmp_path / "run"
+    process = launcher.start(recipe, run, "--no-tensorboard", processes=2)
+    launcher.wait_until(process, (run / "log.jsonl").is_file)
+    os.kill(launcher.children(process)[1], signal.SIGKILL)
+    ended = launcher.finished(process)
+    assert ended.returncode == 1
+    ours = [line for line in ended.stderr.splitlines() if line.startswith("dimr-train: ")]
+    assert ours == ["dimr-train: another process of this run has stopped; what it said tells why"]
     assert "[rank" not in ended.stderr

@@ -65,6 +65,8 @@ def test_tensorboard_shows_scalars_and_pictures_and_forgets_what_is_done_again(t
         for step in (50, 100, 150):
             journal.numbers(step, {"loss": float(step)})
         journal.picture(100, "samples", picture)
+    (first,) = (tmp_path / "tensorboard").iterdir()
+    first.rename(first.with_name("events.out.tfevents.1000000000.yesterday"))
     with opened(tmp_path, 100, tensorboard=True) as journal:
         journal.numbers(150, {"loss": 7.0})
     events = event_accumulator.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
