@@ -1,22 +1,22 @@
 """dimr-export: make bundles of checkpoints from elsewhere, and complete them."""
 
 import argparse
+import os
 import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from export.checkpoint import SUFFIXES, CheckpointRefused
-from export.official import Import, import_official
+from export.display import Display
+from export.labels import read_labels
+from export.official import Import, OutputUnwritable, import_official
 from model.autoencoder import AutoencoderRefused
 from model.bundle import BundleRefused, add_autoencoder
 from model.data.errors import DataError
-from model.data.images.classes import read_class_index
-from model.denoisers.official import LayoutMismatch
+from model.denoisers.carriers import LayoutMismatch
 from model.sampling.arguments import ArgumentRefused, Parser
 from model.specs.base import ModelId
 from model.specs.process import CodecSpec, LatentsSpec, PixelsSpec
@@ -26,6 +26,8 @@ LICENCE = (
     "not stated with the checkpoint: the weights are their authors'; ImageNet, which they were "
     "trained on, is for non-commercial research and education"
 )
+
+_A_CHECKPOINT = f"a file: {', '.join(SUFFIXES)}"
 
 _DESCRIPTION = """\
 Make bundles, the folders that dimr-serve and dimr-sample read, of checkpoints from elsewhere."""
@@ -72,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         CheckpointRefused,
         DataError,
         LayoutMismatch,
-        OSError,
+        OutputUnwritable,
     ) as error:
         print(f"{PROGRAM}: {error}", file=sys.stderr)
         return 2
@@ -116,9 +118,7 @@ def _parser() -> Parser:
 
 def _describe_import(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_import_official)
-    parser.add_argument(
-        "checkpoint", type=Path, metavar="CHECKPOINT", help=f"a file: {', '.join(SUFFIXES)}"
-    )
+    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help=_A_CHECKPOINT)
     parser.add_argument(
         "--heads",
         type=_heads,
@@ -203,21 +203,46 @@ def _import_official(arguments: argparse.Namespace) -> str:
         id=arguments.id,
         description=arguments.description,
         licence=arguments.licence,
-        classes=None if arguments.labels is None else read_class_index(arguments.labels),
+        classes=None if arguments.labels is None else read_labels(arguments.labels),
         codec=arguments.codec,
         autoencoder=arguments.autoencoder,
     )
-    with _Display(arguments.checkpoint.stat().st_size) as display:
-        manifest = import_official(arguments.checkpoint, out, said, display.began, display.advanced)
+    checkpoint: Path = arguments.checkpoint
+    try:
+        with Display(_size_of(checkpoint)) as display:
+            manifest = import_official(checkpoint, out, said, display.began, display.advanced)
+    except OSError as error:
+        msg = f"argument CHECKPOINT: got {checkpoint}: {error.strerror}; allowed: {_A_CHECKPOINT}"
+        raise ArgumentRefused(msg) from error
     lines = [f"bundle {manifest.id} in {out}: {manifest.description}"]
     if isinstance(manifest.process.codec, LatentsSpec) and said.autoencoder is None:
         lines.append(f"to make images, add an autoencoder: {PROGRAM} add-autoencoder {out} SOURCE")
     return "\n".join(lines)
 
 
+def _size_of(checkpoint: Path) -> int:
+    """Bytes of a file; a folder is refused."""
+    if checkpoint.is_dir():
+        msg = f"argument CHECKPOINT: got {checkpoint}: a folder; allowed: {_A_CHECKPOINT}"
+        raise ArgumentRefused(msg)
+    return checkpoint.stat().st_size
+
+
 def _check_out(out: Path, *, overwrite: bool) -> None:
-    """Refuse to replace what exists, and to replace anything but a bundle even when asked to."""
-    if not (out.exists() or out.is_symlink()):
+    """Refuse to replace what exists, and to replace anything but a bundle even when asked to.
+
+    A folder that cannot come into being is refused now, and not after the work.
+    """
+    try:
+        there = out.exists() or out.is_symlink()
+        around = next(parent for parent in out.absolute().parents if parent.exists())
+    except OSError as error:
+        raise OutputUnwritable(out, error.strerror or "no path") from error
+    if not around.is_dir():
+        raise OutputUnwritable(out, f"{around} is a file")
+    if not os.access(around, os.W_OK | os.X_OK):
+        raise OutputUnwritable(out, f"{around} is not to be written")
+    if not there:
         return
     if not overwrite:
         msg = f"argument --out: {out} exists; allowed: another folder, or --overwrite"
@@ -229,39 +254,15 @@ def _check_out(out: Path, *, overwrite: bool) -> None:
 
 def _add_autoencoder(arguments: argparse.Namespace) -> str:
     """Add an autoencoder; returns what to tell the user."""
-    manifest = add_autoencoder(arguments.bundle, arguments.source)
-    return f"bundle {manifest.id} in {arguments.bundle} has its autoencoder"
-
-
-class _Display:
-    """A live bar on stderr: what is being done, and bytes of the checkpoint seen."""
-
-    def __init__(self, size_bytes: int) -> None:
-        console = Console(stderr=True)
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            DownloadColumn(),
-            TimeRemainingColumn(),
-            console=console,
-            disable=not console.is_terminal,
+    try:
+        manifest = add_autoencoder(arguments.bundle, arguments.source)
+    except OSError as error:
+        msg = (
+            f"argument BUNDLE: got {arguments.bundle}: {error.strerror}; "
+            f"allowed: a bundle that can be written"
         )
-        self._task = self._bar.add_task("", total=size_bytes)
-
-    def __enter__(self) -> "_Display":
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def began(self, stage: str) -> None:
-        """Say what is being done from now on."""
-        self._bar.update(self._task, description=stage)
-
-    def advanced(self, size_bytes: int) -> None:
-        """Count bytes of the checkpoint."""
-        self._bar.advance(self._task, size_bytes)
+        raise ArgumentRefused(msg) from error
+    return f"bundle {manifest.id} in {arguments.bundle} has its autoencoder"
 
 
 if __name__ == "__main__":

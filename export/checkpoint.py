@@ -5,7 +5,7 @@ import struct
 import warnings
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 
@@ -33,31 +33,52 @@ _DAMAGE = (
 )
 
 
+_CHUNK_BYTES = 16 << 20
+
+
 class CheckpointRefused(ValueError):
     """A file is no checkpoint that can be read safely; the message says why."""
 
 
-def read_checkpoint(path: Path) -> Mapping[str, object]:
+def read_checkpoint(path: Path, on_bytes: Callable[[int], None]) -> Mapping[str, object]:
     """Read what a checkpoint holds, on the CPU; tensors are mapped into memory where possible.
 
     Args:
         path: a file of PyTorch, safetensors or NumPy, told apart by its suffix.
+        on_bytes: told of bytes of an archive that were compared with their checksums, before
+            anything of it is used. Other formats have no checksums.
 
     Raises:
         CheckpointRefused: it is damaged, holds more than weights, or is of another kind.
         OSError: it cannot be read at all.
     """
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        msg = f"{path}: allowed: a file whose name ends in {', '.join(SUFFIXES)}"
+        raise CheckpointRefused(msg)
     path.open("rb").close()  # whatever goes wrong after this is the file's content
-    match path.suffix.lower():
-        case ".pth" | ".pt" | ".bin" | ".ckpt":
-            return _from_pytorch(path)
-        case ".safetensors":
-            return _from_safetensors(path)
-        case ".npz":
-            return _from_numpy(path)
-        case _:
-            msg = f"{path}: allowed: a file whose name ends in {', '.join(SUFFIXES)}"
-            raise CheckpointRefused(msg)
+    if suffix == ".safetensors":
+        return _from_safetensors(path)
+    if zipfile.is_zipfile(path):
+        _check_archive(path, on_bytes)
+    return _from_numpy(path) if suffix == ".npz" else _from_pytorch(path)
+
+
+def _check_archive(path: Path, on_bytes: Callable[[int], None]) -> None:
+    """Compare every entry with its checksum, which PyTorch does not where it maps a file."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for entry in archive.infolist():
+                with archive.open(entry) as content:
+                    while content.read(_CHUNK_BYTES):
+                        pass
+                on_bytes(entry.compress_size)
+    except _DAMAGE as error:
+        msg = (
+            f"{path} is damaged or not whole: an entry of it does not have the content that its "
+            f"checksum was made of; copy or download it again"
+        )
+        raise CheckpointRefused(msg) from error
 
 
 def _from_pytorch(path: Path) -> Mapping[str, object]:
@@ -73,10 +94,9 @@ def _from_pytorch(path: Path) -> Mapping[str, object]:
                 f"written, save the state dict alone: torch.save(model.state_dict(), FILE)"
             )
             raise CheckpointRefused(msg) from error
-        msg = f"{path} is damaged, or no checkpoint of PyTorch"
-        raise CheckpointRefused(msg) from error
+        raise _damaged(path, "a checkpoint of PyTorch") from error
     except _DAMAGE as error:
-        raise _damaged(path, error) from error
+        raise _damaged(path, "a checkpoint of PyTorch") from error
     if not isinstance(content, Mapping):
         msg = f"{path} holds a {type(content).__name__}; allowed: a dictionary of tensors"
         raise CheckpointRefused(msg)
@@ -87,7 +107,7 @@ def _from_safetensors(path: Path) -> Mapping[str, object]:
     try:
         return load_file(path)
     except _DAMAGE as error:
-        raise _damaged(path, error) from error
+        raise _damaged(path, "safetensors") from error
 
 
 def _from_numpy(path: Path) -> Mapping[str, object]:
@@ -95,9 +115,8 @@ def _from_numpy(path: Path) -> Mapping[str, object]:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
     except _DAMAGE as error:
-        raise _damaged(path, error) from error
+        raise _damaged(path, "plain arrays of NumPy") from error
 
 
-def _damaged(path: Path, error: Exception) -> CheckpointRefused:
-    said = " ".join(str(error).split()) or type(error).__name__
-    return CheckpointRefused(f"{path} is damaged or not whole: {said:.120}")
+def _damaged(path: Path, kind: str) -> CheckpointRefused:
+    return CheckpointRefused(f"{path} is damaged or not whole: it cannot be read as {kind}")

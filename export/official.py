@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from export.checkpoint import CheckpointRefused, read_checkpoint
 from model.autoencoder import load_autoencoder
 from model.bundle import put_bundle
@@ -47,6 +49,15 @@ OnStage = Callable[[str], None]
 OnBytes = Callable[[int], None]
 
 
+class OutputUnwritable(Exception):
+    """The folder of a bundle cannot be written; says why, and not what stood there meanwhile."""
+
+    def __init__(self, out: Path, reason: str) -> None:
+        super().__init__(
+            f"argument --out: got {out}: {reason}; allowed: a folder that can be written"
+        )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Import:
     """What is said about a checkpoint that it does not say itself.
@@ -82,8 +93,8 @@ def import_official(
         checkpoint: see `export.checkpoint.read_checkpoint`.
         out: folder of the bundle.
         said: what the checkpoint does not say.
-        on_stage: told what begins.
-        on_bytes: told of bytes of the checkpoint that were read, all of them in the end.
+        on_stage: told what begins: "reading", "hashing" and so on.
+        on_bytes: told of bytes of the checkpoint that this stage has been through.
 
     Returns:
         The manifest without its files.
@@ -92,9 +103,11 @@ def import_official(
         CheckpointRefused: it cannot be read safely, or what was said does not fit it.
         LayoutMismatch: its tensors are not those of a DiMR; names them.
         AutoencoderRefused: the autoencoder cannot be loaded or does not fit.
+        OutputUnwritable: the bundle cannot be written.
+        OSError: the checkpoint cannot be read at all.
     """
     on_stage("reading")
-    network = _network(checkpoint, said)
+    network = _network(checkpoint, said, on_bytes)
     codec = _codec_for(network.spec.channels, said.codec)
     labels = _labels(said.classes, network.spec.classes)
     autoencoder = None
@@ -108,7 +121,11 @@ def import_official(
     digest = sha256_of(checkpoint, on_bytes)
     manifest = _manifest(checkpoint, digest, network, codec, said)
     on_stage("writing")
-    put_bundle(out, manifest, labels, network.state_dict(), autoencoder)
+    try:
+        put_bundle(out, manifest, labels, network.state_dict(), autoencoder)
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or "its weights cannot be written"
+        raise OutputUnwritable(out, reason) from error
     return manifest
 
 
@@ -122,8 +139,8 @@ def sha256_of(path: Path, on_bytes: OnBytes) -> str:
     return digest.hexdigest()
 
 
-def _network(checkpoint: Path, said: Import) -> DiMR:
-    content = read_checkpoint(checkpoint)
+def _network(checkpoint: Path, said: Import, on_bytes: OnBytes) -> DiMR:
+    content = read_checkpoint(checkpoint, on_bytes)
     found = state_dicts(content)
     heads = said.heads[0] if len(said.heads) == 1 else said.heads
     if len(found) < 2 and said.place is None:

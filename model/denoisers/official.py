@@ -1,21 +1,20 @@
 """The authors' checkpoint layout: their tensor names, and a DiMR of whatever size they hold.
 
 Facts about the layout come from the released checkpoints of arXiv:2406.09416; every size but the
-number of heads can be read off the shapes.
+number of heads can be read off the shapes (`model.denoisers.sizes`).
 """
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-from pydantic import ValidationError
 from torch import Tensor
 
+from model.denoisers.carriers import LayoutMismatch
 from model.denoisers.dimr import DiMR
+from model.denoisers.sizes import spec_of
 from model.denoisers.weights import with_weights, without_memory
-from model.specs.networks import ConvNeXtStage, DiMRSpec, Norm, TransformerStage
 
 # Ours -> theirs; applied one after the other to every parameter name.
 _RENAMES = (
@@ -50,10 +49,6 @@ _PLACE = re.compile(r"(?:(.*?)[./])?stages\.\d+\.")  # what stands before a tens
 _WRAPPERS = re.compile(r"(?:(?:module|_orig_mod)\.)+")  # of DistributedDataParallel, torch.compile
 
 
-class LayoutMismatch(ValueError):
-    """A state dict is not a DiMR checkpoint, or not a whole one."""
-
-
 def official_name(name: str) -> str:
     """The authors' name of one of our parameters."""
     for pattern, replacement in _RENAMES:
@@ -75,8 +70,8 @@ def from_state_dict(state_dict: Mapping[str, object], *, num_heads: int | Sequen
         A DiMR in evaluation mode, float32.
 
     Raises:
-        LayoutMismatch: a tensor is missing, unexpected or misshapen (each is named), there are
-            several state dicts, or `num_heads` does not divide a width.
+        LayoutMismatch: a tensor is missing, unexpected, misshapen or not of finite numbers (each
+            is named), there are several state dicts, or `num_heads` does not divide a width.
     """
     found = state_dicts(state_dict)
     if not found:
@@ -98,11 +93,13 @@ def from_state_dict(state_dict: Mapping[str, object], *, num_heads: int | Sequen
         if name in tensors and tuple(tensors[name].shape) != shapes[ours]
     ]
     if problems:
-        listed = sorted(problems)[:NAMED_PROBLEMS]
-        more = len(problems) - len(listed)
-        raise LayoutMismatch("; ".join([*listed, f"and {more} more"] if more else listed))
+        raise LayoutMismatch(_listed(sorted(problems), "; "))
     weights = {ours: tensors[name] for name, ours in named.items()}
-    return with_weights(lambda: DiMR(spec), weights).eval()
+    model = with_weights(lambda: DiMR(spec), weights).eval()
+    if broken := [k for k, value in model.state_dict().items() if not value.isfinite().all()]:
+        msg = f"not finite as float32: {_listed(sorted(map(official_name, broken)), ', ')}"
+        raise LayoutMismatch(msg)
+    return model
 
 
 def state_dicts(checkpoint: Mapping[str, object]) -> dict[str, dict[str, object]]:
@@ -134,144 +131,54 @@ def _state_dicts(
 
 
 def _as_tensors(entries: Mapping[str, object]) -> dict[str, Tensor]:
-    """Floating-point tensors of the entries, numpy arrays included."""
+    """Tensors of the entries, numpy arrays included, all of them plain floating-point numbers."""
     strays = [name for name, value in entries.items() if not isinstance(value, Tensor | np.ndarray)]
     if strays:
-        msg = f"not a tensor: {', '.join(strays[:NAMED_PROBLEMS])}"
+        msg = f"not a tensor: {_listed(strays, ', ')}"
+        raise LayoutMismatch(msg)
+    whole = [
+        f"{name} ({value.dtype})"
+        for name, value in entries.items()
+        if isinstance(value, Tensor | np.ndarray) and not _is_floating_point(value)
+    ]
+    if whole:
+        msg = f"not of a floating-point type: {_listed(whole, ', ')}"
         raise LayoutMismatch(msg)
     tensors = {name: _as_tensor(value) for name, value in entries.items()}
-    whole = [f"{name} ({v.dtype})" for name, v in tensors.items() if not v.is_floating_point()]
-    if whole:
-        msg = f"not of a floating-point type: {', '.join(whole[:NAMED_PROBLEMS])}"
+    odd = [f"{name} ({_form(value)})" for name, value in tensors.items() if _form(value)]
+    if odd:
+        msg = f"not a plain tensor that holds its values: {_listed(odd, ', ')}"
         raise LayoutMismatch(msg)
     return tensors
 
 
+def _is_floating_point(value: Tensor | np.ndarray) -> bool:
+    if isinstance(value, np.ndarray):
+        return value.dtype.kind == "f"
+    return value.is_floating_point() and value.dtype is not torch.float4_e2m1fn_x2  # two in a byte
+
+
+def _form(tensor: Tensor) -> str:
+    """How a tensor keeps its values where that is not one after the other, else ""."""
+    if tensor.is_meta:
+        return "meta"
+    if tensor.is_nested:
+        return "nested"
+    return "" if tensor.layout is torch.strided else str(tensor.layout).removeprefix("torch.")
+
+
 def _as_tensor(value: object) -> Tensor:
     """A tensor or array as a tensor; an array that PyTorch would not share is copied."""
-    if isinstance(value, np.ndarray) and (
-        not value.flags.writeable or min(value.strides, default=0) < 0
-    ):
-        value = value.copy()
+    if isinstance(value, np.ndarray):
+        if value.dtype not in (np.float16, np.float32, np.float64):  # quadruple, or bytes swapped
+            value = value.astype(np.float64)
+        if not value.flags.writeable or min(value.strides, default=0) < 0:
+            value = value.copy()
     return torch.as_tensor(value)
 
 
-def spec_of(tensors: Mapping[str, Tensor], *, num_heads: int | Sequence[int]) -> DiMRSpec:
-    """Infer the architecture from the names and shapes of a bare state dict.
-
-    The input's size is that of the stage that sees most of it: what *every* stage pools away
-    leaves no trace in a checkpoint.
-
-    Args:
-        tensors: theirs by name.
-        num_heads: see `from_state_dict`.
-
-    Raises:
-        LayoutMismatch: a tensor that carries a size is absent or has the wrong rank.
-    """
-    read = _Reader(tensors)
-    count = read.count(r"stages\.(\d+)\.")
-    if count == 0:
-        msg = "no tensor is named stages.N...: this is not a DiMR checkpoint"
-        raise LayoutMismatch(msg)
-    sides = [
-        read.grid(r) * read.shape(f"stages.{r}.input_layer.1.weight", 4)[-1] for r in range(count)
-    ]
-    size = max(sides)
-    for r, side in enumerate(sides):
-        if size % side:
-            msg = f"stages.{r} sees {side} cells a side, which is no part of {size}"
-            raise LayoutMismatch(msg)
-    transformers = [r for r in range(count) if read.attends(r)]
-    rows = [read.shape(f"stages.{r}.class_embeds.weight", 2)[0] for r in transformers]
-    heads = dict(zip(transformers, _heads(num_heads, len(transformers)), strict=True))
-    try:
-        return DiMRSpec(
-            size=size,
-            channels=read.shape("stages.0.input_layer.1.weight", 4)[1],
-            classes=(rows[0] - 1) if rows else 1,
-            norm=read.norm(),
-            stages=tuple(
-                read.transformer(r, pool=size // side, heads=heads[r])
-                if r in heads
-                else read.convnext(r, pool=size // side)
-                for r, side in enumerate(sides)
-            ),
-        )
-    except ValidationError as error:
-        said = error.errors()[0]["msg"].removeprefix("Value error, ")
-        msg = f"the shapes fit no DiMR with num_heads = {num_heads}: {said}"
-        raise LayoutMismatch(msg) from error
-
-
-def _heads(num_heads: int | Sequence[int], stages: int) -> Sequence[int]:
-    """Heads of each Transformer stage."""
-    if isinstance(num_heads, int):
-        return [num_heads] * stages
-    if len(num_heads) != stages:
-        msg = f"num_heads: got {len(num_heads)} numbers; allowed: one, or {stages}: one a stage"
-        raise LayoutMismatch(msg)
-    return num_heads
-
-
-class _Reader:
-    """Sizes of single parts of a checkpoint, with errors that name the tensor."""
-
-    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
-        self._tensors = tensors
-
-    def shape(self, name: str, rank: int) -> tuple[int, ...]:
-        tensor = self._tensors.get(name)
-        if tensor is None:
-            msg = f"missing {name}"
-            raise LayoutMismatch(msg)
-        if tensor.ndim != rank:
-            msg = f"misshapen {name}: {tuple(tensor.shape)} instead of {rank} axes"
-            raise LayoutMismatch(msg)
-        return tuple(tensor.shape)
-
-    def count(self, pattern: str) -> int:
-        """1 + the largest number that a name begins with `pattern` and has there, or 0."""
-        found = (re.match(pattern, name) for name in self._tensors)
-        return 1 + max((int(match[1]) for match in found if match), default=-1)
-
-    def grid(self, r: int) -> int:
-        name = f"stages.{r}.input_layer.3.position_embeddings.weight"
-        rows = self.shape(name, 2)[0]
-        side = math.isqrt(rows)
-        if side * side != rows:
-            msg = f"misshapen {name}: {rows} rows are not a square grid"
-            raise LayoutMismatch(msg)
-        return side
-
-    def attends(self, r: int) -> bool:
-        known = ("class_embeds.weight", "blocks.0.block1.query_key_value.weight")
-        return any(f"stages.{r}.{name}" in self._tensors for name in known)
-
-    def norm(self) -> Norm:
-        block = "stages.0.blocks.0.block2.norm"
-        names = {".".join(name.split(".")[:7]) for name in self._tensors if name.startswith(block)}
-        if f"{block}.weight" in names:
-            return Norm.TD_LAYERNORM
-        if f"{block}.scale" in self._tensors:
-            return Norm.RMSNORM
-        if f"{block}.scale" in names:
-            return Norm.TD_RMSNORM
-        msg = f"missing {block}.scale or .weight: no known norm in the blocks"
-        raise LayoutMismatch(msg)
-
-    def transformer(self, r: int, *, pool: int, heads: int) -> TransformerStage:
-        return TransformerStage(**self._sizes(r), pool=pool, heads=heads)
-
-    def convnext(self, r: int, *, pool: int) -> ConvNeXtStage:
-        kernel = self.shape(f"stages.{r}.blocks.0.block1.1.weight", 4)[-1]
-        return ConvNeXtStage(**self._sizes(r), pool=pool, kernel=kernel)
-
-    def _sizes(self, r: int) -> dict[str, int]:
-        """What both kinds of stage have, by its name in a spec."""
-        dim, _, _, patch = self.shape(f"stages.{r}.input_layer.1.weight", 4)
-        skips = self.count(rf"stages\.{r}\.skip_denses\.(\d+)\.")
-        blocks = max(2 * skips + 1, self.count(rf"stages\.{r}\.blocks\.(\d+)\."))
-        hidden = self.shape(f"stages.{r}.blocks.0.block2.w0.weight", 2)[0]
-        # Theirs is always odd; an even number means that the last block is missing.
-        return {"dim": dim, "blocks": blocks // 2 * 2 + 1, "hidden": hidden, "patch": patch}
+def _listed(items: Sequence[str], separator: str) -> str:
+    """As many as one message can name."""
+    more = len(items) - NAMED_PROBLEMS
+    shown = [*items[:NAMED_PROBLEMS], *([f"and {more} more"] if more > 0 else [])]
+    return separator.join(shown)

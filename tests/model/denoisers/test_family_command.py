@@ -80,7 +80,7 @@ def test_the_written_numbers_are_exact(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["dimr-xxl"], "recipe: got 'dimr-xxl'; allowed: dimr-g2r-256, "),
+        (["dimr-xxl"], "recipe: got 'dimr-xxl'; allowed: ablation-32, dimr-g2r-256, "),
         (["."], "recipe: got '.'; allowed: "),
         (["--json", "no-such-folder/counts.json"], "got 'no-such-folder/counts.json'; allowed: "),
         (["--json", "."], "got '.'; allowed: the path of a file"),
