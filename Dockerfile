@@ -71,7 +71,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 COPY pyproject.toml constraints.txt ./
 RUN --mount=type=cache,target=/root/.cache/pip \
     touch README.md \
-    && pip install --constraint constraints.txt '.[worker]' \
+    && pip install --constraint constraints.txt '.[worker,text]' \
     && pip uninstall --yes dimr-serve
 
 FROM gpu-base AS worker-gpu-packages
@@ -84,7 +84,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 COPY pyproject.toml constraints.txt ./
 RUN --mount=type=cache,target=/root/.cache/pip \
     touch README.md \
-    && pip install --constraint constraints.txt '.[worker,latents]' \
+    && pip install --constraint constraints.txt '.[worker,encoders,latents]' \
     && pip uninstall --yes dimr-serve
 
 

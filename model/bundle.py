@@ -2,8 +2,9 @@
 
 A bundle is a self-contained folder: `manifest.json` says what it is and lists every other file with
 its sha256, `denoiser.safetensors` holds the weights, `labels.json` the class names, `autoencoder/`
-of a latent model what decodes its latents. It is written aside and renamed, and nothing of it is
-read before its hash has been checked.
+of a latent model what decodes its latents, `text_encoder/` of a prompt model what reads prompts,
+unless that comes with a package. It is written aside and renamed, and nothing of it is used before
+its hash has been checked.
 """
 
 import json
@@ -32,12 +33,19 @@ from model.autoencoder import (
 from model.denoisers.build import Denoiser, build_denoiser
 from model.denoisers.weights import with_weights
 from model.files import file_sha256
+from model.specs.layered import LayeredSpec
 from model.specs.manifest import FileEntry, Label, Manifest
+from model.specs.networks import NetworkSpec
 from model.specs.process import LatentsSpec, PixelsSpec
 from model.specs.recipe import Recipe
+from model.specs.text import TextEncoderIdentity
+from model.text.encoder import EncoderRefused, TextEncoder
+from model.text.prompts import Prompts
+from model.text.stored import open_stored, store
 
 FORMAT_VERSION = 1
 DENOISER, LABELS, AUTOENCODER = "denoiser.safetensors", "labels.json", "autoencoder"
+TEXT_ENCODER = "text_encoder"
 AUTOENCODER_FILES = (f"{AUTOENCODER}/{CONFIG_NAME}", f"{AUTOENCODER}/{WEIGHTS_NAME}")
 
 
@@ -53,6 +61,7 @@ class Bundle:
     labels: tuple[Label, ...]
     network: Denoiser
     autoencoder: LatentCodec | None = None
+    prompts: Prompts | None = None
 
     def to(self, device: torch.device) -> None:
         """Move the network to a device."""
@@ -78,7 +87,7 @@ class Bundle:
                 return self.autoencoder
 
 
-def write_bundle(
+def write_bundle(  # noqa: PLR0913  # each is one part of a bundle
     folder: Path,
     recipe: Recipe,
     network: torch.nn.Module,
@@ -87,6 +96,8 @@ def write_bundle(
     steps: int,
     aliases: Mapping[str, Sequence[str]] = MappingProxyType({}),
     autoencoder: LatentCodec | None = None,
+    prompts: Prompts | None = None,
+    stacked_on: Mapping[str, object] | None = None,
 ) -> Path:
     """Write the weights of a trained network as a bundle, replacing `folder` as a whole.
 
@@ -94,31 +105,43 @@ def write_bundle(
         folder: where the bundle goes; its parent is created.
         recipe: what it was trained by; recorded as provenance.
         network: the averaged network.
-        classes: names in index order.
+        classes: names in index order; none of a prompt model.
         steps: optimiser steps taken.
         aliases: other names of a class, by its name.
         autoencoder: of a latent model; it can be added later.
+        prompts: of a prompt model, with the encoder it was trained with.
+        stacked_on: what its lower scales came from, where they were trained before.
+
+    Raises:
+        BundleRefused: a prompt model without an encoder that makes its states, or a class model
+            with one.
+        EncoderRefused: see `put_bundle`.
     """
+    text = None if prompts is None else prompts.identity
+    _require_conditions(folder, recipe.network, len(classes), text)
     manifest = Manifest(
         id=recipe.id,
         kind=recipe.network.kind,
-        conditioning=("class",),
-        sizes=(recipe.network.size * recipe.process.codec.factor,),
+        conditioning=("class",) if text is None else ("prompt",),
+        sizes=tuple(side * recipe.process.codec.factor for side in recipe.network.sides),
         description=recipe.description,
         licence=recipe.licence,
         created=int(time.time()),
         network=recipe.network,
         process=recipe.process,
         sampling=recipe.sampling,
+        text=text,
         provenance={
             "data": recipe.data.model_dump(),
             "training": recipe.training.model_dump(),
             "steps": steps,
             "images_seen": steps * recipe.training.batch,
+            **({} if stacked_on is None else {"stacked_on": dict(stacked_on)}),
         },
     )
     labels = [Label(name=name, aliases=tuple(aliases.get(name, ()))) for name in classes]
-    return put_bundle(folder, manifest, labels, network.state_dict(), autoencoder)
+    encoder = None if prompts is None else prompts.encoder
+    return put_bundle(folder, manifest, labels, network.state_dict(), autoencoder, encoder)
 
 
 def put_bundle(
@@ -127,6 +150,7 @@ def put_bundle(
     labels: Sequence[Label],
     weights: Mapping[str, Tensor],
     autoencoder: LatentCodec | None,
+    encoder: TextEncoder | None = None,
 ) -> Path:
     """Write a bundle, replacing `folder` as a whole; an interruption leaves what was there.
 
@@ -136,6 +160,10 @@ def put_bundle(
         labels: the classes in index order.
         weights: of the network, by our names; stored in float32.
         autoencoder: of a latent model, if at hand.
+        encoder: of a prompt model.
+
+    Raises:
+        EncoderRefused: the encoder's files were changed or removed since it was opened.
     """
     target = folder.resolve()
     aside, old = (target.with_name(f".{target.name}.{os.getpid()}{end}") for end in ("", ".old"))
@@ -147,7 +175,10 @@ def put_bundle(
         (aside / DENOISER).chmod(0o644)  # a worker may be another user
         entries = [{"name": label.name, "aliases": list(label.aliases)} for label in labels]
         text = json.dumps(entries, indent=1, ensure_ascii=False) + "\n"
-        manifest = manifest.model_copy(update={"files": {DENOISER: _entry(aside / DENOISER)}})
+        copied = [] if encoder is None else store(encoder, aside / TEXT_ENCODER)
+        names = [DENOISER, *(f"{TEXT_ENCODER}/{name}" for name in copied)]
+        written = {name: _entry(aside / name) for name in names}
+        manifest = manifest.model_copy(update={"files": written})
         decoder = {} if autoencoder is None else _placed(autoencoder)
         put_files(aside, manifest, {LABELS: text.encode(), **decoder})
         if target.exists():
@@ -264,11 +295,7 @@ def load_bundle(folder: Path) -> Bundle:
         _check(folder / name, entry)
     _require(folder, manifest, (DENOISER, LABELS))
     labels = tuple(Label(**entry) for entry in json.loads((folder / LABELS).read_text("utf-8")))
-    if len(labels) != manifest.network.classes:
-        msg = (
-            f"{folder}/{LABELS}: {len(labels)} classes; the network has {manifest.network.classes}"
-        )
-        raise BundleRefused(msg)
+    _require_conditions(folder, manifest.network, len(labels), manifest.text)
     weights = load_file(folder / DENOISER)
     try:
         network = with_weights(lambda: build_denoiser(manifest.network), weights)
@@ -277,7 +304,8 @@ def load_bundle(folder: Path) -> Bundle:
         msg = f"{folder}/{DENOISER} does not fit the manifest: {said:.400}"
         raise BundleRefused(msg) from error
     network.eval().requires_grad_(requires_grad=False)
-    return Bundle(manifest, labels, network, _autoencoder(folder, manifest))
+    autoencoder, prompts = _autoencoder(folder, manifest), _prompts(folder, manifest)
+    return Bundle(manifest, labels, network, autoencoder, prompts)
 
 
 def _autoencoder(folder: Path, manifest: Manifest) -> LatentCodec | None:
@@ -290,6 +318,43 @@ def _autoencoder(folder: Path, manifest: Manifest) -> LatentCodec | None:
         return load_autoencoder(str(folder / AUTOENCODER), spec)
     except AutoencoderRefused as error:
         raise BundleRefused(str(error)) from error
+
+
+def _prompts(folder: Path, manifest: Manifest) -> Prompts | None:
+    """What reads the prompts of a prompt model, by the encoder it was trained with."""
+    text, network = manifest.text, manifest.network
+    if text is None or not isinstance(network, LayeredSpec):
+        return None
+    encoders = f"{TEXT_ENCODER}/"
+    listed = {name.removeprefix(encoders) for name in manifest.files if name.startswith(encoders)}
+    try:
+        return Prompts(open_stored(text, folder / TEXT_ENCODER, listed), network.text.tokens)
+    except EncoderRefused as error:
+        msg = f"{folder}: {error}"
+        raise BundleRefused(msg) from error
+
+
+def _require_conditions(
+    where: Path, network: NetworkSpec, classes: int, text: TextEncoderIdentity | None
+) -> None:
+    """Raise BundleRefused unless these classes, or this text encoder, are what a network reads."""
+    wanted, width = (
+        (0, network.text.width) if isinstance(network, LayeredSpec) else (network.classes, None)
+    )
+    if classes != wanted:
+        msg = f"{where}/{LABELS}: {classes} classes; the network has {wanted}"
+        raise BundleRefused(msg)
+    found = None if text is None else text.width
+    if found != width:
+        msg = (
+            f"{where}/manifest.json: text: got {_encoder_of(found)}; "
+            f"allowed: {_encoder_of(width)}, as the network reads"
+        )
+        raise BundleRefused(msg)
+
+
+def _encoder_of(width: int | None) -> str:
+    return "no text encoder" if width is None else f"a text encoder of width {width}"
 
 
 def _require(folder: Path, manifest: Manifest, names: Sequence[str]) -> None:

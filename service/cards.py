@@ -62,6 +62,8 @@ class ModelCard(BaseModel):
     description: str = ""
     licence: str = ""
     created: int = 0
+    previews: bool = False
+    """Running jobs show their images at the lowest of the sizes."""
 
     @cached_property
     def _names(self) -> Mapping[str, int]:
@@ -70,12 +72,26 @@ class ModelCard(BaseModel):
         named += [(alias, c.index) for c in self.classes for alias in c.aliases]
         return {_folded(name): index for name, index in reversed(named)}
 
+    def check_condition(self, condition: int | str) -> None:
+        """Accept a class index, or a prompt, where the model is conditioned on such.
+
+        Raises:
+            RequestRejected: it is not, or has no such class; never with the prompt in it.
+        """
+        if isinstance(condition, int):
+            self.class_index("class_label", condition)
+        elif "prompt" not in self.conditioning:
+            raise RequestRejected("model", self.id, "a model that draws from a prompt")
+
     def class_index(self, field: str, value: int | str) -> int:
         """Resolve a class given as index, name or alias; names ignore case and outer blanks.
 
         Raises:
-            RequestRejected: no such class; the message suggests the nearest names.
+            RequestRejected: no such class; the message suggests the nearest names. Or the model
+                draws no classes.
         """
+        if "class" not in self.conditioning:
+            raise RequestRejected(field, value, f"none, {self.id} draws from a prompt")
         if isinstance(value, int):
             if not 0 <= value < len(self.classes):
                 raise RequestRejected(

@@ -6,6 +6,7 @@ ServiceError
 ├── QueueFull            the caller can retry later         -> 429
 ├── JobNotFound          unknown or expired job id          -> 404
 ├── ImageNotReady        the job has no such image (yet)    -> 404
+├── PreviewNotReady      the job has no such preview now    -> 404
 ├── JobCancelled         somebody ended the job             -> 409
 ├── JobFailed            no attempt at the job succeeded    -> 500
 ├── WaitTimedOut         the service's bound on waiting     -> 504
@@ -71,6 +72,15 @@ class ImageNotReady(ServiceError):
 
     def __init__(self, job_id: str, index: int, why: str) -> None:
         super().__init__(f"job {job_id} has no image {index}: {why}")
+        self.job_id = job_id
+        self.index = index
+
+
+class PreviewNotReady(ServiceError):
+    """The job exists but holds no preview of this image at the moment."""
+
+    def __init__(self, job_id: str, index: int, why: str) -> None:
+        super().__init__(f"job {job_id} has no preview of image {index}: {why}")
         self.job_id = job_id
         self.index = index
 

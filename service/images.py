@@ -6,6 +6,7 @@ Equal pixels and equal provenance give equal bytes: nothing here reads a clock o
 import dataclasses
 import io
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -46,6 +47,10 @@ _XMP = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <?xpacket end="r"?>"""
 
 
+# What XML 1.0 cannot hold, not even escaped; prompts may have it.
+_NOT_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
 class Recipe(Protocol):
     """What a request says about all of its images; `service.queue.jobs.ImageRequest` is one."""
 
@@ -54,12 +59,16 @@ class Recipe(Protocol):
         """Model id."""
 
     @property
-    def class_name(self) -> str:
-        """What the image shows."""
+    def class_name(self) -> str | None:
+        """Name of the class that was drawn, None where the prompt decided."""
 
     @property
-    def label(self) -> int:
-        """Class index."""
+    def label(self) -> int | None:
+        """Its index."""
+
+    @property
+    def prompt(self) -> str | None:
+        """What was drawn where `label` is None."""
 
     @property
     def seed(self) -> int:
@@ -80,31 +89,51 @@ class Recipe(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provenance:
-    """Everything needed to make one image again, and the mark that a model made it."""
+    """Everything needed to make one image again, and the mark that a model made it.
+
+    Attributes:
+        model: its id.
+        class_name: what was drawn, by name; None where a prompt was drawn.
+        label: its index.
+        prompt: what was drawn; None where a class was.
+        seed: of this image.
+        steps: network calls of the finished image.
+        sampler: name of the sampler.
+        guidance: classifier-free guidance scale.
+        calls_done: network calls of a preview; None for a finished image.
+        origin: the mark.
+    """
 
     model: str
-    class_name: str
-    label: int
+    class_name: str | None = None
+    label: int | None = None
+    prompt: str | None = None
     seed: int
     steps: int
     sampler: str
     guidance: float
+    calls_done: int | None = None
     origin: str = AI_GENERATED
 
     @property
     def description(self) -> str:
         """One line for people: what made the image, of what, and how."""
+        subject = " ".join((self.class_name or self.prompt or "").split()) or "no prompt"
+        done = "" if self.calls_done is None else f"{self.calls_done} of "
         return (
-            f"{self.origin}: {self.class_name}; model {self.model}, seed {self.seed}, "
-            f"{self.steps} steps, {self.sampler}, guidance {self.guidance:g}"
+            f"{self.origin}: {subject}; model {self.model}, seed {self.seed}, "
+            f"{done}{self.steps} steps, {self.sampler}, guidance {self.guidance:g}"
         )
 
     def to_json(self) -> str:
-        """ASCII, because EXIF text holds nothing else; keys in the order of the fields."""
-        return json.dumps(dataclasses.asdict(self))
+        """What is not None, in the order of the fields; ASCII, as EXIF text holds nothing else."""
+        facts = dataclasses.asdict(self)
+        return json.dumps({name: value for name, value in facts.items() if value is not None})
 
 
-def encode_png(pixels: NDArray[np.uint8], recipe: Recipe, index: int) -> bytes:
+def encode_png(
+    pixels: NDArray[np.uint8], recipe: Recipe, index: int, calls_done: int | None = None
+) -> bytes:
     """Encode one image losslessly, with its provenance inside.
 
     The text chunks are Software, Description, `parameters` (JSON) and an XMP packet.
@@ -113,6 +142,7 @@ def encode_png(pixels: NDArray[np.uint8], recipe: Recipe, index: int) -> bytes:
         pixels: (H, W, 3).
         recipe: the request that asked for the image.
         index: which of the request's images this is, from 0.
+        calls_done: network calls after which a preview shows it; None when it is finished.
 
     Raises:
         ValueError: the array is not uint8 of shape (H, W, 3).
@@ -124,10 +154,12 @@ def encode_png(pixels: NDArray[np.uint8], recipe: Recipe, index: int) -> bytes:
         model=recipe.model,
         class_name=recipe.class_name,
         label=recipe.label,
+        prompt=recipe.prompt if recipe.label is None else None,
         seed=recipe.seed + index,
         steps=recipe.steps,
         sampler=recipe.sampler,
         guidance=recipe.guidance,
+        calls_done=calls_done,
     )
     text = PngInfo()
     text.add_itxt("Software", _SOFTWARE)
@@ -193,6 +225,5 @@ _CODEC_OPTIONS: Mapping[Format, Mapping[str, int]] = MappingProxyType(
 
 
 def _xmp(provenance: Provenance) -> str:
-    return _XMP.format(
-        software=_SOFTWARE, source=DIGITAL_SOURCE_TYPE, description=escape(provenance.description)
-    )
+    description = escape(_NOT_XML.sub("\N{REPLACEMENT CHARACTER}", provenance.description))
+    return _XMP.format(software=_SOFTWARE, source=DIGITAL_SOURCE_TYPE, description=description)

@@ -96,7 +96,7 @@ class Metrics:
         )
         self.stage_seconds = histogram(
             "dimr_stage_seconds",
-            "Stages of an image: admit, denoise (a tick), decode, encode or store.",
+            "Stages of an image: admit, denoise (a tick), preview, decode, encode or store.",
             TICK_BUCKETS,
             *("model", "stage"),
         )

@@ -15,8 +15,9 @@ import model.evaluation.__main__ as evaluation
 import model.sampling.__main__ as sampling
 import model.study.__main__ as study
 from model.latents import arguments as latents
-from model.study.results import Study, markdown
-from model.study.rows import ROWS
+from model.study.dimr import ROWS
+from model.study.results import Study
+from model.study.table import markdown
 from model.training import arguments as training
 from service.settings import settings_table
 

@@ -1,6 +1,5 @@
 """Engine on PyTorch: the reference for every other one, and the one that serves on a CPU."""
 
-import time
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -8,23 +7,27 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from export.runtime.rows import GROUP, RowGroups
 from export.runtime.trajectory import Trajectories
 from model.bundle import Bundle
+from model.diffusion.build import build_pyramid
 from model.diffusion.predictor import NoisePredictor
-from model.sampling.samplers import SAMPLERS, table_for
+from model.sampling.conditions import Wanted, conditions_for
+from model.sampling.noise import initial_scales
+from model.sampling.painter import check_size, to_levels
+from model.sampling.samplers import SAMPLERS, tables_for
 from model.sampling.tables import SolverTable
+from model.specs.layered import LayeredSpec
+from model.specs.networks import NetworkSpec
 
-GROUP = 8  # rows of one network call; beyond it a row costs a CPU the same (tests/benchmarks)
 MAX_STEPS = 250
 KEPT_TABLES = 1024
 
 
 class EagerEngine:
-    """Steps slots by calling the network in groups of rows whose results are bit-equal.
+    """Steps slots of any network, layered or not, by calls in groups of rows; see `RowGroups`.
 
-    Matrix kernels may round differently for different row counts, and an image must not depend on
-    its neighbours. So the engine probes at start which row counts agree to the last bit, and calls
-    the network with no others: any of 2..GROUP where they agree, otherwise always exactly GROUP.
+    A model that is not layered is one of a single scale.
     """
 
     def __init__(self, bundle: Bundle, *, capacity: int, device: torch.device) -> None:
@@ -34,24 +37,28 @@ class EagerEngine:
             BundleRefused: a latent model without its autoencoder.
         """
         manifest = bundle.manifest
+        network = manifest.network
         self._manifest = manifest
         self._labels = bundle.labels
+        self._prompts = bundle.prompts
         self._capacity = capacity
         self._device = device
         self._codec = bundle.codec.to(device)
-        self._predictor = NoisePredictor(bundle.network, manifest.process).to(device)
-        network = manifest.network
-        self._shape = (network.channels, network.size, network.size)
+        self._conditions = conditions_for(network, bundle.prompts)
+        self._pyramid = build_pyramid(manifest.process, network.sides)
+        shapes = [(network.channels, side, side) for side in network.sides]
         self._trajectories = Trajectories(
             capacity,
-            self._shape,
-            null_label=network.classes,
+            shapes,
+            null=self._conditions.null(1, device),
             threshold=self._codec.threshold,
-            device=device,
         )
-        self._tables: dict[tuple[int, str, float], SolverTable] = {}
-        self._row_counts = self._agreeing_row_counts()
-        self._row_seconds = self._measure()
+        self._tables: dict[tuple[int, str, float], tuple[SolverTable, ...]] = {}
+        self._network = RowGroups(
+            NoisePredictor(bundle.network, manifest.process, network.sides).to(device),
+            shapes,
+            self._conditions.rows(_specimens(network), device),
+        )
 
     @property
     def capacity(self) -> int:
@@ -60,13 +67,20 @@ class EagerEngine:
 
     @property
     def card(self) -> Mapping[str, object]:
-        """The model card; see `service.cards.ModelCard`."""
+        """The model card; see `service.cards.ModelCard`.
+
+        Row counts and milliseconds of the engine are those of the highest size; the milliseconds of
+        the others are beside them, by size.
+        """
         manifest = self._manifest
+        paces = self._network.paces
+        row_ms = [round(pace.row_seconds * 1e3, 3) for pace in paces]
         return {
             "id": manifest.id,
             "kind": manifest.kind,
             "conditioning": list(manifest.conditioning),
             "sizes": list(manifest.sizes),
+            "previews": self._previews,
             "classes": [
                 {"index": index, "name": label.name, "aliases": list(label.aliases)}
                 for index, label in enumerate(self._labels)
@@ -77,15 +91,18 @@ class EagerEngine:
                 "steps": manifest.sampling.steps,
                 "guidance": manifest.sampling.guidance,
                 "sampler": manifest.sampling.sampler,
-                "size": manifest.sizes[0],
+                "size": manifest.sizes[-1],
             },
             "engine": {
                 "backend": "pytorch",
                 "precision": "float32",
                 "device": str(self._device),
                 "capacity": self._capacity,
-                "row_counts": list(self._row_counts),
-                "row_ms": round(self._row_seconds * 1e3, 3),
+                "row_counts": list(paces[-1].row_counts),
+                "row_ms": row_ms[-1],
+                "row_ms_by_size": {
+                    str(size): ms for size, ms in zip(manifest.sizes, row_ms, strict=True)
+                },
             },
             "description": manifest.description,
             "licence": manifest.licence,
@@ -94,38 +111,64 @@ class EagerEngine:
 
     @property
     def rows_per_s(self) -> float:
-        """Network rows per second in full groups, measured at start."""
-        return 1 / self._row_seconds
+        """Network rows per second in full groups at the highest size, measured at start."""
+        return 1 / self._network.paces[-1].row_seconds
 
-    def plan(self, *, steps: int, sampler: str, guidance: float) -> Sequence[int]:
+    def plan(self, *, steps: int, sampler: str, guidance: float, size: int) -> Sequence[int]:
         """Network rows of each call: 2 with guidance, 1 where it is exactly 1.
 
         Raises:
-            ValueError: no such sampler, or it cannot take this many steps.
+            ValueError: no such sampler or size, or the sampler cannot take this many steps.
         """
-        return self._table(steps, sampler, guidance).rows_per_call.tolist()
+        tables = self._tables_of(steps, sampler, guidance, size)
+        return tables[0].rows_per_call.tolist()
+
+    def notice(self, prompt: str) -> str | None:
+        """What whoever wrote this prompt should know: that it is cut off; None if it is not."""
+        return None if self._prompts is None else self._prompts.notice(prompt)
 
     def admit(
-        self, slot: int, *, label: int, seed: int, steps: int, sampler: str, guidance: float
+        self,
+        slot: int,
+        *,
+        condition: Wanted,
+        seed: int,
+        steps: int,
+        sampler: str,
+        guidance: float,
+        size: int,
     ) -> None:
-        """Start a trajectory in a free slot from the noise of `seed`."""
-        table = self._table(steps, sampler, guidance)
-        self._trajectories.start(slot, table, label=label, seed=seed)
+        """Start a trajectory in a free slot from the noise of `seed`.
+
+        Raises:
+            ValueError: the model cannot draw this; the slot stays free.
+        """
+        tables = self._tables_of(steps, sampler, guidance, size)
+        rows = self._conditions.rows([condition], self._device)
+        channels = self._manifest.network.channels
+        noise = initial_scales([seed], channels, self._pyramid, self._device)
+        self._trajectories.start(slot, tables, noise, rows)
 
     @torch.inference_mode()
     def step(self, slots: Sequence[int]) -> Sequence[int]:
         """Advance these slots by one network call each; returns the finished ones."""
-        return self._trajectories.step(slots, self._noise)
+        return self._trajectories.step(slots, self._network)
+
+    @torch.inference_mode()
+    def preview(self, slot: int) -> NDArray[np.uint8] | None:
+        """The latest data prediction of a slot at the lowest size of a model with several.
+
+        None before the first call, and where the model has one size.
+        """
+        data = self._trajectories.lowest_data(slot) if self._previews else None
+        return None if data is None else self._decoded(data)
 
     @torch.inference_mode()
     def take(self, slot: int) -> NDArray[np.uint8]:
-        """Decode a finished slot to (H, W, 3) and free it."""
-        image = self._codec.decode(self._trajectories.state(slot)[None])[0]
+        """Decode a finished slot to (size, size, 3) and free it."""
+        image = self._decoded(self._trajectories.state(slot))
         self.release(slot)
-        levels: NDArray[np.uint8] = (
-            ((image + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
-        )
-        return levels
+        return image
 
     def release(self, slot: int) -> None:
         """Free a slot whatever its state."""
@@ -134,12 +177,22 @@ class EagerEngine:
     def close(self) -> None:
         """Nothing to release: PyTorch frees memory with the object."""
 
-    def _table(self, steps: int, sampler: str, guidance: float) -> SolverTable:
+    @property
+    def _previews(self) -> bool:
+        return len(self._manifest.sizes) > 1
+
+    def _tables_of(
+        self, steps: int, sampler: str, guidance: float, size: int
+    ) -> tuple[SolverTable, ...]:
+        """A table for each scale up to this size: the very steps that the highest size takes."""
+        sizes = self._manifest.sizes
+        check_size(size, sizes)
         key = (steps, sampler, guidance)
-        table = self._tables.get(key)  # `plan` may run beside `admit`: no two looks at the cache
-        if table is None:
-            table = table_for(
+        tables = self._tables.get(key)  # `plan` may run beside `admit`: no two looks at the cache
+        if tables is None:
+            tables = tables_for(
                 self._manifest.process,
+                self._manifest.network.sides,
                 self._manifest.sampling,
                 steps=steps,
                 sampler=sampler,
@@ -147,50 +200,19 @@ class EagerEngine:
             )
             if len(self._tables) >= KEPT_TABLES:
                 self._tables.clear()
-            self._tables[key] = table
-        return table
+            self._tables[key] = tables
+        return tables[: sizes.index(size) + 1]
 
-    def _noise(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
-        """Noise of any number of rows, by calls whose row counts are known to agree."""
-        parts = []
-        for start in range(0, len(x), GROUP):
-            group = tuple(v[start : start + GROUP] for v in (x, t, y))
-            rows = len(group[0])
-            wanted = next(n for n in self._row_counts if n >= rows)
-            padded = tuple(_repeat_last(v, wanted - rows) for v in group)
-            parts.append(self._predictor(*padded)[:rows])
-        return torch.cat(parts)
-
-    @torch.inference_mode()
-    def _agreeing_row_counts(self) -> tuple[int, ...]:
-        """2..GROUP if the network gives each row the same bits in all of them, else GROUP alone."""
-        generator = torch.Generator().manual_seed(0)
-        x = torch.randn(GROUP, *self._shape, generator=generator).to(self._device)
-        t = torch.linspace(0.05, 0.95, GROUP, device=self._device)
-        y = torch.arange(GROUP, device=self._device) % self._manifest.network.classes
-        whole = self._predictor(x, t, y)
-        counts = tuple(range(2, GROUP + 1))
-        agree = all(
-            torch.equal(self._predictor(x[:n], t[:n], y[:n]), whole[:n])
-            and torch.equal(self._predictor(x[-n:], t[-n:], y[-n:]), whole[-n:])
-            for n in counts
-        )
-        return counts if agree else (GROUP,)
-
-    @torch.inference_mode()
-    def _measure(self, calls: int = 3) -> float:
-        """Seconds a row in a full group, the least of a few calls."""
-        x = torch.zeros(GROUP, *self._shape, device=self._device)
-        t = torch.full((GROUP,), 0.5, device=self._device)
-        y = torch.zeros(GROUP, dtype=torch.int64, device=self._device)
-        seconds = []
-        for _ in range(calls):
-            began = time.perf_counter()
-            self._predictor(x, t, y).sum().item()
-            seconds.append(time.perf_counter() - began)
-        return min(seconds) / GROUP
+    def _decoded(self, x: Tensor) -> NDArray[np.uint8]:
+        """An image (H, W, 3) from one tensor (C, d, d) that was denoised."""
+        image: NDArray[np.uint8] = to_levels(self._codec.decode(x[None]))[0]
+        return image
 
 
-def _repeat_last(v: Tensor, times: int) -> Tensor:
-    """Append the last row `times` times."""
-    return torch.cat((v, v[-1:].expand(times, *v.shape[1:]))) if times else v
+def _specimens(network: NetworkSpec) -> list[Wanted]:
+    """Unlike conditions, `GROUP` of them: classes, or prompts of no word, one word, two ..."""
+    match network:
+        case LayeredSpec():
+            return ["apple " * words for words in range(GROUP)]
+        case _:
+            return [index % network.classes for index in range(GROUP)]

@@ -1,107 +1,188 @@
-"""Solver state of all slots: one row a slot, advanced together by one affine map.
+"""Solver state of all slots: one row a slot and scale, advanced together by one affine map.
 
 Slots are at different steps of different tables; a tick gathers one table row a slot, so all
-arithmetic below is over vectors (B,) and nothing branches on a value.
+arithmetic below is over vectors (B,) and nothing branches on a value. A model denoises one tensor
+or, if it is layered, several scales of an image by one network call; a slot takes part with as many
+of them, from the lowest on, as its image needs.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from model.diffusion.guidance import guided
 from model.diffusion.prediction import data_from_noise
-from model.sampling.noise import initial_noise
 from model.sampling.tables import SolverTable
 from model.sampling.update import advance
 
 HISTORY = 2  # data predictions kept for a table row beside the new one: m_{k-1}, m_{k-2}
 
-Network = Callable[[Tensor, Tensor, Tensor], Tensor]  # (x, t (B,), y (B,)) -> noise like x
+Tensors = tuple[Tensor, ...]
+Threshold = Callable[[Tensor], Tensor]
+Network = Callable[[Tensors, Tensor, Tensors], Tensors]
+"""(states (B, C, d, d) low to high, t (B,), condition of B rows) -> noise in each state."""
 
 
 class Trajectories:
-    """State x, anchor and history of `capacity` slots, in float32."""
+    """State, anchor and history of every scale of `capacity` slots, in float32."""
 
     def __init__(
         self,
         capacity: int,
-        shape: tuple[int, ...],
+        shapes: Sequence[tuple[int, int, int]],
         *,
-        null_label: int,
-        threshold: Callable[[Tensor], Tensor],
-        device: torch.device,
+        null: Sequence[Tensor],
+        threshold: Threshold,
     ) -> None:
         """Allocate everything once.
 
         Args:
             capacity: number of slots.
-            shape: (C, H, W) of the denoised tensor.
-            null_label: class index of the unconditional half.
+            shapes: (C, d, d) of the tensors that are denoised together, low to high.
+            null: one row of each tensor of a condition, that of the unconditional half; the state
+                lives where these are.
             threshold: applied to every data prediction, e.g. a clamp in pixel space.
-            device: where the state lives.
         """
-        self._x = torch.zeros(capacity, *shape, device=device)
-        self._anchor = torch.zeros_like(self._x)
-        self._history = torch.zeros(HISTORY, capacity, *shape, device=device)
-        self._labels = torch.zeros(capacity, dtype=torch.int64, device=device)
-        self._tables: list[Tensor | None] = [None] * capacity
-        self._done = [0] * capacity
-        self._null_label = null_label
+        self._device = null[0].device
+        self._scales = [_Scale.of(capacity, shape, self._device) for shape in shapes]
+        self._condition = [row.expand(capacity, *row.shape[1:]).clone() for row in null]
+        self._null = tuple(null)
+        self._runs: list[_Run | None] = [None] * capacity
         self._threshold = threshold
 
-    def start(self, slot: int, table: SolverTable, *, label: int, seed: int) -> None:
-        """Put noise drawn from `seed` alone into a free slot."""
-        noise = initial_noise([seed], tuple(self._x.shape[1:]))[0].to(self._x.device)
-        self._x[slot] = noise
-        self._anchor[slot] = noise
-        self._history[:, slot] = 0
-        self._labels[slot] = label
-        self._tables[slot] = _packed(table)
-        self._done[slot] = 0
+    def start(
+        self,
+        slot: int,
+        tables: Sequence[SolverTable],
+        noise: Sequence[Tensor],
+        condition: Sequence[Tensor],
+    ) -> None:
+        """Put noise into a free slot.
+
+        Args:
+            slot: a free slot.
+            tables: one for each scale that the image needs, low to high, of the same times.
+            noise: (1, C, d, d) of each of these scales at least, low to high.
+            condition: one row of each tensor.
+        """
+        for scale, x in zip(self._scales, noise[: len(tables)], strict=False):
+            scale.start(slot, x[0])
+        for kept, row in zip(self._condition, condition, strict=True):
+            kept[slot] = row[0]
+        self._runs[slot] = _Run(torch.stack([_packed(table) for table in tables], dim=1))
 
     def step(self, slots: Sequence[int], network: Network) -> list[int]:
-        """Make the next network call of every slot given; returns those that are finished."""
-        index = torch.tensor(slots, device=self._x.device)
-        rows = torch.stack([self._table(slot)[self._done[slot]] for slot in slots])
-        t, alpha, sigma, guidance, c_x, c_0, c_1, c_2, moves = rows.to(self._x).unbind(-1)
-        x = self._x[index]
-        noise = self._guided_noise(x, t, self._labels[index], guidance, network)
-        m = self._threshold(data_from_noise(x, noise, alpha=alpha, sigma=sigma))
-        m_1, m_2 = self._history[0, index], self._history[1, index]
-        self._x[index], self._anchor[index] = advance(
-            self._anchor[index], m, m_1, m_2, c_x, c_0, c_1, c_2, moves.bool()
-        )
-        self._history[:, index] = torch.stack((m, m_1))
+        """Make the next network call of every slot given; returns those that are finished.
+
+        Slots that need equally many scales share a call, which computes these scales alone.
+        """
+        groups: dict[int, list[int]] = {}
         for slot in slots:
-            self._done[slot] += 1
-        return [slot for slot in slots if self._done[slot] == len(self._table(slot))]
+            groups.setdefault(self._run(slot).depth, []).append(slot)
+        for depth, group in groups.items():
+            self._advance(group, depth, network)
+        return [slot for slot in slots if self._run(slot).finished]
 
     def state(self, slot: int) -> Tensor:
-        """The present x of a slot, (C, H, W)."""
-        return self._x[slot]
+        """The present x of the highest scale that a slot needs, (C, d, d)."""
+        return self._scales[self._run(slot).depth - 1].x[slot]
+
+    def lowest_data(self, slot: int) -> Tensor | None:
+        """The latest data prediction of a slot's lowest scale, (C, d, d); None before the first."""
+        return self._scales[0].history[0, slot] if self._run(slot).done else None
 
     def release(self, slot: int) -> None:
         """Forget a slot, whatever its state."""
-        self._tables[slot] = None
+        self._runs[slot] = None
 
-    def _table(self, slot: int) -> Tensor:
-        table = self._tables[slot]
-        assert table is not None, f"slot {slot} is free"
-        return table
+    def _run(self, slot: int) -> "_Run":
+        run = self._runs[slot]
+        assert run is not None, f"slot {slot} is free"
+        return run
+
+    def _advance(self, slots: list[int], depth: int, network: Network) -> None:
+        """One network call and one solver update of slots that need this many scales."""
+        index = torch.tensor(slots, device=self._device)
+        runs = [self._run(slot) for slot in slots]
+        rows = torch.stack([run.rows[run.done] for run in runs])
+        columns = rows.to(self._device, torch.float32).unbind(1)  # (B, 9) a scale
+        scales = self._scales[:depth]
+        xs = tuple(scale.x[index] for scale in scales)
+        condition = tuple(kept[index] for kept in self._condition)
+        noises = self._guided_noise(xs, columns[0], condition, network)
+        for scale, x, noise, row in zip(scales, xs, noises, columns, strict=True):
+            scale.advance(index, x, noise, row, self._threshold)
+        for run in runs:
+            run.done += 1
 
     def _guided_noise(
-        self, x: Tensor, t: Tensor, labels: Tensor, guidance: Tensor, network: Network
-    ) -> Tensor:
-        """Noise prediction (B, C, H, W); rows whose guidance is exactly 1 have no second half."""
+        self, xs: Tensors, row: Tensor, condition: Tensors, network: Network
+    ) -> Tensors:
+        """Noise predictions like `xs`; samples whose guidance is exactly 1 have no second half."""
+        t, _, _, guidance, *_ = row.unbind(-1)
         twice = (guidance != 1).nonzero().squeeze(-1)
-        null = torch.full_like(labels[twice], self._null_label)
+        null = (row.expand(len(twice), *row.shape[1:]) for row in self._null)
         both = network(
-            torch.cat((x, x[twice])), torch.cat((t, t[twice])), torch.cat((labels, null))
+            tuple(torch.cat((x, x[twice])) for x in xs),
+            torch.cat((t, t[twice])),
+            tuple(torch.cat(halves) for halves in zip(condition, null, strict=True)),
         )
-        noise = both[: len(x)]
-        noise[twice] = guided(noise[twice], both[len(x) :], guidance[twice])
-        return noise
+        noises = tuple(noise[: len(t)] for noise in both)
+        for noise, whole in zip(noises, both, strict=True):
+            noise[twice] = guided(noise[twice], whole[len(t) :], guidance[twice])
+        return noises
+
+
+@dataclass(slots=True)
+class _Run:
+    """A slot's solver tables, packed (n, scales, 9) in float64, and the calls made."""
+
+    rows: Tensor
+    done: int = 0
+
+    @property
+    def depth(self) -> int:
+        """Scales that the image needs."""
+        return self.rows.shape[1]
+
+    @property
+    def finished(self) -> bool:
+        return self.done == len(self.rows)
+
+
+@dataclass(frozen=True, slots=True)
+class _Scale:
+    """One tensor that is denoised: x and anchor (capacity, C, d, d), history before that axis."""
+
+    x: Tensor
+    anchor: Tensor
+    history: Tensor
+
+    @classmethod
+    def of(cls, capacity: int, shape: tuple[int, int, int], device: torch.device) -> "_Scale":
+        """Allocate."""
+        x = torch.zeros(capacity, *shape, device=device)
+        return cls(x, x.clone(), torch.zeros(HISTORY, *x.shape, device=device))
+
+    def start(self, slot: int, noise: Tensor) -> None:
+        """Put noise (C, d, d) into a slot."""
+        self.x[slot] = noise
+        self.anchor[slot] = noise
+        self.history[:, slot] = 0
+
+    def advance(
+        self, index: Tensor, x: Tensor, noise: Tensor, row: Tensor, threshold: Threshold
+    ) -> None:
+        """Take the slots of `index`, at states x, through one table row (B, 9) each."""
+        _, alpha, sigma, _, c_x, c_0, c_1, c_2, moves = row.unbind(-1)
+        m = threshold(data_from_noise(x, noise, alpha=alpha, sigma=sigma))
+        m_1, m_2 = self.history[0, index], self.history[1, index]
+        self.x[index], self.anchor[index] = advance(
+            self.anchor[index], m, m_1, m_2, c_x, c_0, c_1, c_2, moves.bool()
+        )
+        self.history[:, index] = torch.stack((m, m_1))
 
 
 def _packed(table: SolverTable) -> Tensor:

@@ -1,19 +1,24 @@
-"""`python -m model.data`: check labelled images, or build the emoji set from its packages."""
+"""`python -m model.data`: check training images, or build the emoji set from its packages."""
 
 import argparse
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from model.data.emoji.index import Index
 from model.data.emoji.mosaic import TILE_SIZES
 from model.data.errors import DataError
-from model.data.images.syntax import LOCATIONS
+from model.data.images.syntax import CAPTIONED, LOCATIONS
 from model.specs.data import OnBad
+
+if TYPE_CHECKING:
+    from model.data.images.bad import BadExamples
+    from model.data.images.sources import Records, RecordStream
+    from model.data.source import Example
 
 PROGRAM = "python -m model.data"
 _CACHE = Path.home() / ".cache" / "dimr-serve" / "packages"
@@ -34,7 +39,8 @@ The output folder appears complete (lossless sheets, index.json, NOTICE) or not 
 takes about a minute of processor time at 64 px and half an hour at 512 px."""
 _CHECK = """\
 Read, decode and crop every image of a data set once, as training would. Prints how many each class
-has, and names every image, shard and label that cannot be used, with the reason.
+has, or how many captions there are and how long, and names every image, shard, label and caption
+that cannot be used, with the reason.
 
 LOCATION is one of
 """
@@ -43,6 +49,7 @@ examples:
   python -m model.data check imagenet/train --size 256
   python -m model.data check 'shards/train-{000..127}.tar' --size 64
   python -m model.data check hf:OWNER/NAME#validation --size 256
+  python -m model.data check photos --captions --size 512
 
 Exit status: 0 when everything can be used, 1 when something cannot, 2 when there is nothing to
 check."""
@@ -67,41 +74,79 @@ def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
     _need(parser, "model", "torch", "PIL", "rich")
     from model.data.images.bad import BadExamples
     from model.data.images.bad import logger as bad_logger
-    from model.data.images.check import check_records, check_stream
-    from model.data.images.hub import HubStream
-    from model.data.images.locations import open_records
-    from model.data.images.progress import image_bar
-    from model.data.images.streams import ShardStream
 
     bad_logger.addHandler(logging.NullHandler())  # the report names them
     bad = BadExamples(OnBad.SKIP)
     try:
-        records = open_records(options.location, bad, class_index=options.class_index)
-        if isinstance(records, ShardStream | HubStream):
-            with image_bar("checking", None) as done:
-                census = check_stream(
-                    records, options.size, bad, threads=options.threads, done=done
-                )
-        else:
-            with image_bar("checking", len(records)) as done:
-                census = check_records(
-                    records, options.size, bad, threads=options.threads, done=done
-                )
+        counted = (
+            _count_captions(options, bad) if options.captions else _count_classes(options, bad)
+        )
     except (DataError, OSError) as error:
-        for where, reason in bad.reasons.items():
-            print(f"unusable: {where}: {reason}")
+        for line in _unusable(bad):
+            print(line)
         print(f"{PROGRAM} check: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"{PROGRAM} check: interrupted", file=sys.stderr)
         return 130
-    for label, (name, count) in enumerate(zip(census.classes.names, census.counts, strict=True)):
-        print(f"{label:>6}  {count:>9}  {name}")
-    for where, reason in bad.reasons.items():
-        print(f"unusable: {where}: {reason}")
-    usable, unusable = sum(census.counts), len(bad.reasons)
-    print(f"{usable} images in {len(census.counts)} classes; {unusable} unusable")
-    return 1 if unusable else 0
+    *lines, last = counted
+    print(*lines, *_unusable(bad), f"{last}; {len(bad.reasons)} unusable", sep="\n")
+    return 1 if bad.reasons else 0
+
+
+def _count_classes(options: argparse.Namespace, bad: "BadExamples") -> list[str]:
+    """Lines that say how many images each class has."""
+    from model.data.images.check import count_classes
+    from model.data.images.locations import open_records
+
+    records = open_records(options.location, bad, class_index=options.class_index)
+    census = count_classes(records.classes, _checked(records, options, bad))
+    counted = zip(census.classes.names, census.counts, strict=True)
+    return [
+        *(f"{label:>6}  {count:>9}  {name}" for label, (name, count) in enumerate(counted)),
+        f"{sum(census.counts)} images in {len(census.counts)} classes",
+    ]
+
+
+def _count_captions(options: argparse.Namespace, bad: "BadExamples") -> list[str]:
+    """Lines that say how many captions there are and of what length."""
+    from model.data.images.check import count_captions
+    from model.data.images.locations import open_captioned_records
+
+    records = open_captioned_records(options.location, bad)
+    census = count_captions(_checked(records, options, bad))
+    return [
+        f"captions of an image: {_spread(census.captions)}",
+        f"characters of a caption: {_spread(census.characters)}",
+        f"{len(census.captions)} images with {len(census.characters)} captions",
+    ]
+
+
+def _spread(numbers: Sequence[int]) -> str:
+    """The least, the largest and the mean."""
+    if not numbers:
+        return "none"
+    return f"{min(numbers)} to {max(numbers)}, {sum(numbers) / len(numbers):.1f} on average"
+
+
+def _checked(
+    records: "Records | RecordStream", options: argparse.Namespace, bad: "BadExamples"
+) -> Iterator["Example"]:
+    """The examples that can be used, read under a bar."""
+    from model.data.images.check import check_records, check_stream
+    from model.data.images.progress import image_bar
+    from model.data.images.sources import RecordStream
+
+    if isinstance(records, RecordStream):
+        with image_bar("checking", None) as done:
+            yield from check_stream(records, options.size, bad, threads=options.threads, done=done)
+    else:
+        with image_bar("checking", len(records)) as done:
+            yield from check_records(records, options.size, bad, threads=options.threads, done=done)
+
+
+def _unusable(bad: "BadExamples") -> list[str]:
+    return [f"unusable: {where}: {reason}" for where, reason in bad.reasons.items()]
 
 
 def _need(parser: argparse.ArgumentParser, extra: str, *packages: str) -> None:
@@ -164,7 +209,7 @@ def _parser() -> argparse.ArgumentParser:
     check = commands.add_parser(
         "check",
         help="count the images of a data set and name the bad ones",
-        description=_CHECK + LOCATIONS,
+        description=f"{_CHECK}{LOCATIONS}\n\nor, with --captions,\n{CAPTIONED}",
         epilog=_CHECK_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -172,11 +217,15 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument(
         "--size", type=_positive, required=True, metavar="PIXELS", help="side of the crops"
     )
-    check.add_argument(
+    beside = check.add_mutually_exclusive_group()
+    beside.add_argument(
         "--class-index",
         type=Path,
         metavar="FILE",
         help="names of the classes (default: the data's)",
+    )
+    beside.add_argument(
+        "--captions", action="store_true", help="the images have captions instead of classes"
     )
     threads = os.cpu_count() or 1
     check.add_argument(

@@ -6,10 +6,13 @@ continues exactly where it was, on any number of processes.
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
+
+T = TypeVar("T")
 
 NOISE_CHUNK = 32  # examples that share a generator: a process draws little that it does not use
 
@@ -37,6 +40,23 @@ def normal(shape: Sequence[int], part: slice, *key: int) -> Tensor:
         for chunk in range(first, last + 1)
     ]
     return torch.cat(chunks)[part.start - first * NOISE_CHUNK : part.stop - first * NOISE_CHUNK]
+
+
+def one_of_each(
+    choices: Sequence[Sequence[T]], batch: int, part: slice, *key: int
+) -> tuple[T, ...]:
+    """One of the choices of each example `part` of a batch; all are as likely.
+
+    Which one depends on the key and on the example's place in the whole batch.
+
+    Args:
+        choices: of the examples `part`; none is empty.
+        batch: number of examples of the whole batch.
+        part: which examples of it.
+        key: (seed, stream, step).
+    """
+    drawn = torch.rand(batch, generator=generator_for(*key), dtype=torch.float64)[part].tolist()
+    return tuple(own[int(number * len(own))] for own, number in zip(choices, drawn, strict=True))
 
 
 def batch_indices(step: int, batch: int, count: int, seed: int) -> Tensor:

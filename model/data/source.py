@@ -1,4 +1,4 @@
-"""What training reads: labelled examples by index, or in one fixed sequence.
+"""What training reads: examples with a label or captions, by index or in one fixed sequence.
 
 A source that knows its length is read by index in any order. A stream is read from its beginning;
 its sequence depends on (epoch, share) alone, so that a position in it is a place to resume from.
@@ -20,11 +20,13 @@ class Example:
 
     Attributes:
         value: an image, uint8 (S, S, 3), or an autoencoder's moments, float32 (2 C, h, w).
-        label: class index.
+        label: class index; None where there are captions.
+        captions: what may be said of it, none of them empty.
     """
 
     value: NDArray[np.uint8] | NDArray[np.float32]
-    label: int
+    label: int | None
+    captions: tuple[str, ...] = ()
 
 
 class Source(Protocol):
@@ -32,7 +34,7 @@ class Source(Protocol):
 
     @property
     def classes(self) -> Sequence[str]:
-        """Names in index order."""
+        """Names in index order; none where examples have captions."""
 
     @property
     def aliases(self) -> Mapping[str, Sequence[str]]:
@@ -55,7 +57,7 @@ class Stream(Protocol):
 
     @property
     def classes(self) -> Sequence[str]:
-        """Names in index order."""
+        """Names in index order; none where examples have captions."""
 
     @property
     def aliases(self) -> Mapping[str, Sequence[str]]:

@@ -1,4 +1,4 @@
-"""`python -m model.denoisers`: parameters and multiply-adds of the DiMR family."""
+"""`python -m model.denoisers`: parameters and multiply-adds of networks and of their parts."""
 
 import argparse
 import sys
@@ -11,22 +11,33 @@ from rich.progress import track
 from rich.table import Table
 
 from model.denoisers.counting import NetworkTooLarge, count_network
-from model.denoisers.family import VARIANTS, Member, Sheet, family_json, family_sheet, parts_sheet
+from model.denoisers.family import (
+    VARIANTS,
+    Member,
+    Sheet,
+    family_json,
+    family_sheet,
+    parts_sheet,
+    ratio_line,
+)
 from model.files import write_whole
 from model.specs.files import RecipeRefused, read_recipe, recipe_names
 
 _PROGRAM = "python -m model.denoisers"
+_COMPARED = 2  # recipes that have a ratio
 _DESCRIPTION = """\
 Print parameters and multiply-adds (MACs) of networks: of the five DiMR variants of the paper, or
 of the recipes that are named.
 
 Counted is one forward pass of one example without guidance: matrix products and convolutions,
-attention included; element-wise operations and norms are not. One MAC is two FLOPs, and what the
-paper calls GFLOPs are GMACs. No weight is ever in memory, so this takes seconds on any machine."""
+attention included, over every token of a prompt; element-wise operations and norms are not. One
+MAC is two FLOPs, and what the DiMR paper calls GFLOPs are GMACs. Stages of a layered network are
+its scales, low to high. No weight is ever in memory, so this takes seconds on any machine."""
 _EPILOG = """\
 examples:
   python -m model.denoisers
   python -m model.denoisers dimr-xl2r-256 --parts
+  python -m model.denoisers layered-512 layered-512-single --parts --ratio
   python -m model.denoisers my-recipe.json emoji-32 --json counts.json"""
 
 
@@ -68,6 +79,11 @@ def _parser() -> _Parser:
     )
     parser.add_argument("--parts", action="store_true", help="a table of each network's parts too")
     parser.add_argument(
+        "--ratio",
+        action="store_true",
+        help="of two recipes: the first's cost as a share of the second's",
+    )
+    parser.add_argument(
         "--json", type=_json_path, metavar="FILE", help="write the exact numbers, parts included"
     )
     return parser
@@ -82,6 +98,9 @@ def _json_path(text: str) -> Path:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    if arguments.ratio and len(arguments.recipes) != _COMPARED:
+        msg = f"argument --ratio: got {len(arguments.recipes)} recipes; allowed: {_COMPARED}"
+        raise _ArgumentRefused(msg)
     recipes = [read_recipe(name) for name in arguments.recipes]
     progress = Console(stderr=True)
     members = [
@@ -97,6 +116,8 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.json is not None:
         write_whole(arguments.json, family_json(members).encode())
     _print(family_sheet(members))
+    if arguments.ratio:
+        print(f"\n{ratio_line(*members)}")
     if arguments.parts:
         for member in members:
             print()

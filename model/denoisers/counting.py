@@ -6,7 +6,6 @@ operations, norms and time-dependent parameters are not counted. The DiMR paper 
 GFLOPs.
 """
 
-import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,21 +15,9 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from model.denoisers.build import Denoiser, build_denoiser
+from model.denoisers.build import Denoiser, blank_inputs, build_denoiser
+from model.denoisers.parts import Parts, Place
 from model.specs.networks import NetworkSpec
-
-_STAGE = re.compile(r"stages\.(\d+)(?:\.|$)")
-_PARTS = {  # module within a stage -> name of the part; others go by their first name
-    "patchify": "input conv",
-    "position": "position",
-    "class_embedding": "class",
-    "upsample.norm_in": "upsample in",
-    "upsample.linear": "upsample linear",
-    "upsample.norm_out": "upsample out",
-    "trunk.blocks": "blocks",
-    "trunk.skips": "skip denses",
-    "head": "output",
-}
 
 
 class NetworkTooLarge(ValueError):
@@ -39,7 +26,7 @@ class NetworkTooLarge(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One row of a count: `stage` is None for what belongs to no stage."""
+    """One row of a count: `stage` is None for what belongs to none, see `Place`."""
 
     stage: int | None
     name: str
@@ -65,7 +52,7 @@ class Count:
 
     @property
     def stage_macs(self) -> tuple[int, ...]:
-        """Multiply-adds of each stage, low to high resolution; none for a network of one scale."""
+        """Multiply-adds of each stage, low to high resolution; none where there are no stages."""
         stages = Counter[int]()
         for part in self.parts:
             if part.stage is not None:
@@ -93,35 +80,23 @@ def count_network(spec: NetworkSpec) -> Count:
             raise
         msg = f"network: its tensors are too large to be counted: {error}"
         raise NetworkTooLarge(msg) from error
-    parameters = Counter[tuple[int | None, str]]()
+    parts = Parts(spec)
+    parameters = Counter[Place]()
     for name, parameter in network.named_parameters():
-        parameters[_part_of(name)] += parameter.numel()
-    macs = Counter[tuple[int | None, str]]()
+        parameters[parts.of(name)] += parameter.numel()
+    macs = Counter[Place]()
     for name, own in own_macs.items():
-        macs[_part_of(name)] += own
+        macs[parts.of(name)] += own
     rows = dict.fromkeys([*parameters, *+macs])
     return Count(tuple(Part(*row, parameters[row], macs[row]) for row in rows))
 
 
-def _part_of(name: str) -> tuple[int | None, str]:
-    """Stage and part of a module or parameter with this dotted name; "" is the network itself."""
-    stage = None
-    if found := _STAGE.match(name):
-        stage, name = int(found[1]), name[found.end() :]
-    for prefix, part in _PARTS.items():
-        if f"{name}.".startswith(f"{prefix}."):
-            return stage, part
-    return stage, name.partition(".")[0].replace("_", " ") or "itself"
-
-
 def _own_macs(network: nn.Module, spec: NetworkSpec) -> Mapping[str, int]:
     """Multiply-adds that each module does itself rather than through a module it calls."""
-    with torch.device("meta"):
-        x = torch.empty(1, spec.channels, spec.size, spec.size)
-        t, y = torch.empty(1), torch.empty(1, dtype=torch.int64)
-        # not every fused attention is known to the counter; its two products are
-        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as seen:
-            network(x, t, y)
+    inputs = blank_inputs(spec, 1, "meta", t=0.5)
+    # not every fused attention is known to the counter; its two products are
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as seen:
+        network(*inputs)
     root = type(network).__name__
     below = {  # with everything a module calls; a multiply-add is two operations
         name.removeprefix(root).removeprefix("."): sum(operations.values()) // 2

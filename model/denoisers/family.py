@@ -62,6 +62,13 @@ def parts_sheet(member: Member) -> Sheet:
     return Sheet(member.id, header, tuple(rows), labels=2)
 
 
+def ratio_line(first: Member, second: Member) -> str:
+    """What the first network costs, as a share of the second."""
+    macs = first.count.macs / second.count.macs
+    parameters = first.count.parameters / second.count.parameters
+    return f"{first.id} / {second.id}: {macs:.4f} of the MACs, {parameters:.4f} of the parameters"
+
+
 def family_json(members: Iterable[Member]) -> str:
     """Exact numbers of all networks, parts included."""
     found = [

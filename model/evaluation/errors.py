@@ -4,6 +4,7 @@ EvaluationRefused
 ├── EvaluationImpossible  a bundle or its data lack what is measured
 ├── FileRefused           a file of images, features, statistics or weights is not one
 ├── PlanRefused           images that are there already were made with other arguments
+├── ReportRefused         an earlier report cannot be set beside the new one
 └── PackageMissing        an optional package is not installed
 """
 
@@ -22,6 +23,10 @@ class FileRefused(EvaluationRefused):
 
 class PlanRefused(EvaluationRefused):
     """What is there already was made with other arguments; the message names the difference."""
+
+
+class ReportRefused(EvaluationRefused):
+    """A report cannot be set beside the new one; the message names what differs."""
 
 
 class PackageMissing(EvaluationRefused):

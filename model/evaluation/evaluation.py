@@ -1,16 +1,15 @@
 """How an evaluation goes: train judges, draw samples, measure both them and real images."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from model.bundle import Bundle
-from model.data.emoji.sheets import load_emoji
+from model.data.emoji.captions import caption_emoji
+from model.data.emoji.sheets import EmojiSet, load_emoji
 from model.data.order import generator_for
 from model.data.source import to_unit
 from model.evaluation.augmentation import augment
@@ -20,6 +19,7 @@ from model.evaluation.classifier import (
     train_classifier,
     weights_sha256,
 )
+from model.evaluation.display import Show
 from model.evaluation.errors import EvaluationImpossible
 from model.evaluation.measures import (
     Accuracy,
@@ -31,6 +31,7 @@ from model.evaluation.measures import (
     nearest_rmse,
     summary,
 )
+from model.evaluation.pictures import Asked, Pictures, RealPictures, draw
 from model.evaluation.report import (
     ClassResult,
     Comparison,
@@ -39,62 +40,32 @@ from model.evaluation.report import (
     Frechet,
     Measures,
     Nearest,
+    PromptMeasures,
 )
-from model.sampling.images import ImageRequest, generate
-from model.specs.data import EmojiData
+from model.evaluation.wording import PromptExam
+from model.sampling.conditions import Wanted
+from model.specs.data import CaptionedEmojiData, EmojiData
 
 REAL_DRAWS = 8  # augmentations of each real image
 SPLITS = 20  # random halves of the real images
-BATCH = 8  # samples computed together
 _UNSEEN, _HALVES = 2, 3  # streams of the judge's seed; its training uses 0 and 1
 
-Progress = Callable[[str, int, int], None]
-"""Called with (what is done, how much of it, how much there is)."""
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Pictures:
-    """Images (N, 3, S, S) in [-1, 1] with their classes (N,)."""
-
-    images: Tensor
-    labels: Tensor
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def where(self, chosen: Tensor) -> "Pictures":
-        """Those for which `chosen` (N,) is true."""
-        return Pictures(self.images[chosen], self.labels[chosen])
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class RealPictures:
-    """The images a bundle was trained on; every class has one in each style."""
-
-    pictures: Pictures
-    classes: tuple[str, ...]
-    styles: tuple[str, ...]
-    """(N,)"""
-
-    @property
-    def style_names(self) -> tuple[str, ...]:
-        """Every style once."""
-        return tuple(dict.fromkeys(self.styles))
-
-    def split(self, style: str) -> tuple[Pictures, Pictures]:
-        """Images of a style, and those of all others."""
-        chosen = torch.tensor([s == style for s in self.styles])
-        return self.pictures.where(chosen), self.pictures.where(~chosen)
-
-
-def load_training_images(data: EmojiData, folder: Path) -> RealPictures:
+def load_training_images(
+    data: EmojiData | CaptionedEmojiData, folder: Path, *, size: int | None = None
+) -> RealPictures:
     """Read the images that a bundle was trained on.
+
+    Args:
+        data: which they are; concepts count as classes, in their order.
+        folder: where they are.
+        size: side to reduce them to by area averaging; that of the training by default.
 
     Raises:
         EvaluationImpossible: there are too few to compare.
         DataError: the folder lacks them.
     """
-    emoji = load_emoji(folder, concepts=data.concepts, size=data.size)
+    emoji = load_emoji(folder, concepts=data.concepts, size=size or data.size)
     if len(set(emoji.styles)) < 2 or len(emoji.classes) < 2:
         msg = (
             f"{folder} has {len(set(emoji.styles))} style(s) of {len(emoji.classes)} class(es); "
@@ -102,24 +73,33 @@ def load_training_images(data: EmojiData, folder: Path) -> RealPictures:
         )
         raise EvaluationImpossible(msg)
     pictures = Pictures(to_unit(emoji.images), torch.from_numpy(emoji.labels))
-    return RealPictures(pictures, emoji.classes, emoji.styles)
+    return RealPictures(pictures, emoji.classes, emoji.styles, _spellings(emoji))
 
 
-def evaluate(
-    bundle: Bundle, real: RealPictures, spec: EvaluationSpec, progress: Progress
-) -> Measures:
-    """Measure a bundle against its training images.
+def _spellings(emoji: EmojiSet) -> tuple[tuple[str, ...], ...]:
+    """Other names of each class, by which captions call it too."""
+    trained = dict(zip(emoji.labels.tolist(), caption_emoji(emoji), strict=True))
+    named = dict(zip(emoji.labels.tolist(), emoji.captions, strict=True))
+    return tuple(
+        tuple(name for name in named[label][1:] if name in trained[label])
+        for label in sorted(named)
+    )
+
+
+def evaluate(bundle: Bundle, real: RealPictures, spec: EvaluationSpec, show: Show) -> Measures:
+    """Measure a bundle against its training images; a prompt model is asked for their names.
 
     Equal arguments give equal results on one machine with one number of threads.
     """
-    samples = _draw(bundle, spec, progress)
-    classifier = _train(real.pictures, real, spec, progress, "judge of all styles")
+    asked = [Asked(each, label) for label, each in enumerate(_drawable(bundle, real))]
+    samples = draw(bundle, asked, spec.samples_per_class, spec, "samples", show)
+    classifier = _train(real.pictures, real, spec, show, "judge of all styles")
     unseen = generator_for(spec.classifier.seed, _UNSEEN)
     augmented = Pictures(
         augment(real.pictures.images.repeat(REAL_DRAWS, 1, 1, 1), unseen),
         real.pictures.labels.repeat(REAL_DRAWS),
     )
-    folds = tuple(_fold(style, real, samples, spec, progress) for style in real.style_names)
+    folds = tuple(_fold(style, real, samples, spec, show) for style in real.style_names)
     judged, judged_real = judge(classifier, samples.images), judge(classifier, augmented.images)
     plain = judge(classifier, real.pictures.images)
     return Measures(
@@ -136,36 +116,35 @@ def evaluate(
         nearest_rmse=_nearest(samples, real),
         small_feature_frechet=_frechet(judged.embedding, plain.embedding, spec.classifier.seed),
         classes=_by_class(judged.logits, samples.labels, real.classes),
+        prompts=_prompts(bundle, real, samples, classifier, spec, show),
         judge_sha256=weights_sha256(classifier),
         judge_parameters=sum(p.numel() for p in classifier.parameters()),
     )
 
 
-def _draw(bundle: Bundle, spec: EvaluationSpec, progress: Progress) -> Pictures:
-    """Equally many samples of each class."""
-    requests = [
-        ImageRequest(
-            label=label,
-            seed=spec.seed + k,
-            steps=spec.sampling.steps,
-            sampler=spec.sampling.sampler,
-            guidance=spec.sampling.guidance,
-        )
-        for label in range(bundle.manifest.network.classes)
-        for k in range(spec.samples_per_class)
-    ]
-    images = []
-    for image in generate(bundle, requests, batch=BATCH):
-        images.append(image)
-        progress("samples", len(images), len(requests))
-    return Pictures(to_unit(np.stack(images)), torch.tensor([r.label for r in requests]))
+def _prompts(
+    bundle: Bundle,
+    real: RealPictures,
+    named: Pictures,
+    classifier: Classifier,
+    spec: EvaluationSpec,
+    show: Show,
+) -> PromptMeasures | None:
+    if bundle.prompts is None:
+        return None
+    return PromptExam(bundle, real, named, classifier, spec, show).measures()
+
+
+def _drawable(bundle: Bundle, real: RealPictures) -> Sequence[Wanted]:
+    """What to ask a bundle for, in the order of the judge's classes."""
+    return range(len(real.classes)) if bundle.prompts is None else real.classes
 
 
 def _train(
     pictures: Pictures,
     real: RealPictures,
     spec: EvaluationSpec,
-    progress: Progress,
+    show: Show,
     name: str,
 ) -> Classifier:
     return train_classifier(
@@ -173,15 +152,15 @@ def _train(
         pictures.labels,
         classes=len(real.classes),
         spec=spec.classifier,
-        on_step=lambda step: progress(name, step, spec.classifier.steps),
+        on_step=lambda step: show(name, step, spec.classifier.steps),
     )
 
 
 def _fold(
-    style: str, real: RealPictures, samples: Pictures, spec: EvaluationSpec, progress: Progress
+    style: str, real: RealPictures, samples: Pictures, spec: EvaluationSpec, show: Show
 ) -> Fold:
     held_out, others = real.split(style)
-    classifier = _train(others, real, spec, progress, f"judge without {style}")
+    classifier = _train(others, real, spec, show, f"judge without {style}")
     return Fold(
         held_out=style,
         samples=accuracy(judge(classifier, samples.images).logits, samples.labels),

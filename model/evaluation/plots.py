@@ -21,12 +21,12 @@ def probability_histogram(probabilities: ArrayLike, threshold: float) -> bytes:
     Raises:
         PackageMissing: matplotlib is not installed.
     """
-    figure, axes = _figure()
+    figure, axes = new_figure()
     axes.hist(probabilities, bins=BINS, range=(0, 1), color="#4477aa", log=True)
     axes.axvline(threshold, color="#cc3311", label=f"threshold {threshold:g}")
     axes.set(xlabel="probability of the intended class", ylabel="images", xlim=(0, 1))
     axes.legend()
-    return _png(figure)
+    return png(figure)
 
 
 def explained_variance(cumulative: Tensor, title: str) -> bytes:
@@ -39,7 +39,7 @@ def explained_variance(cumulative: Tensor, title: str) -> bytes:
     Raises:
         PackageMissing: matplotlib is not installed.
     """
-    figure, axes = _figure()
+    figure, axes = new_figure()
     components = range(1, cumulative.shape[1] + 1)
     for row in cumulative.tolist():
         axes.plot(components, row, color="#4477aa", alpha=0.15, linewidth=0.8)
@@ -57,7 +57,7 @@ def explained_variance(cumulative: Tensor, title: str) -> bytes:
     axes.set_xticks(list(components))
     axes.grid(visible=True, alpha=0.3)
     axes.legend(loc="lower right")
-    return _png(figure)
+    return png(figure)
 
 
 def check_plotting() -> None:
@@ -66,11 +66,15 @@ def check_plotting() -> None:
     Raises:
         PackageMissing: matplotlib is not installed.
     """
-    _figure()
+    new_figure()
 
 
-def _figure() -> "tuple[Figure, Axes]":
-    """A figure of its own: no window, no state shared with any other."""
+def new_figure() -> "tuple[Figure, Axes]":
+    """A figure of its own: no window, no state shared with any other.
+
+    Raises:
+        PackageMissing: matplotlib is not installed.
+    """
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
@@ -80,7 +84,8 @@ def _figure() -> "tuple[Figure, Axes]":
     return figure, figure.subplots()
 
 
-def _png(figure: "Figure") -> bytes:
+def png(figure: "Figure") -> bytes:
+    """The bytes of a PNG file."""
     out = io.BytesIO()
     figure.savefig(out, format="png")
     return out.getvalue()

@@ -1,11 +1,12 @@
 """What a bundle tells of its own making, as far as an evaluation needs it."""
 
-from typing import Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from model.evaluation.errors import EvaluationImpossible
-from model.specs.data import EmojiData
+from model.specs.data import CaptionedEmojiData, EmojiData
 from model.specs.manifest import Manifest
 from model.specs.training import TrainingSpec
 
@@ -15,10 +16,11 @@ class Provenance(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    data: EmojiData
+    data: Annotated[EmojiData | CaptionedEmojiData, Field(discriminator="kind")]
     training: TrainingSpec
     steps: int
     images_seen: int
+    stacked_on: Mapping[str, Any] | None = None
 
     @classmethod
     def of(cls, manifest: Manifest) -> Self:

@@ -54,6 +54,58 @@ class ClassResult(Spec):
     probability: float
 
 
+class Wording(Spec):
+    """Samples of prompts that say the concepts in other words."""
+
+    kind: str
+    example: str
+    trained: bool = Field(description="whether such captions were trained on")
+    prompts: int
+    samples: int
+    accuracy: Accuracy
+    by_name: Accuracy = Field(description="of as many samples of the same concepts by their names")
+
+
+class StyleChoice(Spec):
+    """Samples of prompts that name a style: "red apple, flat style"."""
+
+    samples: int
+    followed: float = Field(description="share nearest to that style's drawing of the concept")
+    chance: float
+
+
+class Combination(Spec):
+    """Samples of a thing in a colour that no training image of it has."""
+
+    prompt: str
+    concept: str
+    colour: str
+    samples: int
+    of_colour: float = Field(description="share whose prevailing hue is nearest to the colour's")
+    by_name: float = Field(description="the same share of samples of the concept by its name")
+    of_concept: float = Field(description="share that the judge takes for the concept")
+
+
+class UnknownWord(Spec):
+    """Samples of a prompt of which nothing was trained on."""
+
+    prompt: str
+    samples: int
+    taken_for: str = Field(description="the class that the judge sees in most of them")
+    share: float = Field(description="of the samples that it sees it in")
+    probability: float = Field(description="mean probability of whatever it sees")
+
+
+class PromptMeasures(Spec):
+    """How a prompt model takes other words than the names of its concepts."""
+
+    wordings: tuple[Wording, ...]
+    style: StyleChoice
+    combinations: tuple[Combination, ...]
+    unknown: tuple[UnknownWord, ...]
+    known_probability: float = Field(description="as `UnknownWord.probability`, of known concepts")
+
+
 class Measures(Spec):
     """Everything that was measured."""
 
@@ -66,6 +118,7 @@ class Measures(Spec):
     nearest_rmse: Nearest
     small_feature_frechet: Frechet
     classes: tuple[ClassResult, ...] = Field(description="worst first")
+    prompts: PromptMeasures | None = None
     judge_sha256: str
     judge_parameters: int
 
@@ -82,6 +135,7 @@ class EvaluationSpec(Spec):
     seed: int = Field(default=0, ge=0)
     sampling: SamplingDefaults
     classifier: ClassifierSpec = ClassifierSpec()
+    size: int | None = Field(default=None, description="side of the samples; null is the largest")
 
 
 class Report(Spec):
@@ -112,9 +166,10 @@ def rows(measures: Measures) -> list[Row]:
     """The summary, for a terminal and for a model card."""
     whole, held = measures.accuracy, measures.held_out_style
     near, far = measures.nearest_rmse, measures.small_feature_frechet
+    what = "class" if measures.prompts is None else "caption"
     return [
-        _accuracy_row("class accuracy, top 1", whole),
-        Row("class accuracy, top 5", percent(whole.samples.top5), percent(whole.real.top5), ""),
+        _accuracy_row(f"{what} accuracy, top 1", whole),
+        Row(f"{what} accuracy, top 5", percent(whole.samples.top5), percent(whole.real.top5), ""),
         _accuracy_row("with a style held out, top 1", held),
         Row(
             "with a style held out, top 5",

@@ -47,6 +47,7 @@ class Encoder:
                 bad.append(found)
                 continue
             waiting.append(found)
+            assert found.label is not None  # the records are labelled
             labels.append(found.label)
             if len(waiting) == self.batch:
                 moments.append(self._encode(waiting))

@@ -7,14 +7,14 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 
-def _kept(block: nn.Module, x: Tensor, condition: Tensor) -> Tensor:
-    out: Tensor = block(x, condition)
+def _kept(block: nn.Module, x: Tensor, *condition: Tensor) -> Tensor:
+    out: Tensor = block(x, *condition)
     return out
 
 
-def _recomputed(block: nn.Module, x: Tensor, condition: Tensor) -> Tensor:
-    # No block draws random numbers, so none need be drawn again.
-    out: Tensor = checkpoint(block, x, condition, use_reentrant=False, preserve_rng_state=False)
+def _recomputed(block: nn.Module, x: Tensor, *condition: Tensor) -> Tensor:
+    # Where a block drops features at random, the same ones are dropped again.
+    out: Tensor = checkpoint(block, x, *condition, use_reentrant=False)
     return out
 
 
@@ -27,11 +27,11 @@ class Blocks(nn.ModuleList):
 
     def __init__(self, blocks: Sequence[nn.Module]) -> None:
         super().__init__(blocks)
-        self._call: Callable[[nn.Module, Tensor, Tensor], Tensor] = _kept
+        self._call: Callable[..., Tensor] = _kept
 
-    def run(self, index: int, x: Tensor, condition: Tensor) -> Tensor:
+    def run(self, index: int, x: Tensor, *condition: Tensor) -> Tensor:
         """Apply one block."""
-        return self._call(self[index], x, condition)
+        return self._call(self[index], x, *condition)
 
     def recompute(self) -> None:
         """From now on, compute each block again in the backward pass: same gradients."""

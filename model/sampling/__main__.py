@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from model.bundle import Bundle, BundleRefused, load_bundle
+from model.diffusion.build import build_pyramid
 from model.diffusion.errors import ParameterRejected
 from model.files import write_whole
 from model.sampling.arguments import (
@@ -21,30 +20,36 @@ from model.sampling.arguments import (
     integer,
     png_path,
 )
-from model.sampling.classes import ClassUnknown, file_stems, find_class
+from model.sampling.consistency import ConsistencyMonitor
 from model.sampling.devices import chosen_device
+from model.sampling.display import Display
 from model.sampling.images import ImageRequest, generate, network_rows
 from model.sampling.noise import MAX_SEED
 from model.sampling.pictures import ORIGIN, encode_png, grid_columns, join_grid
+from model.sampling.subjects import Subject, add_subject_arguments, chosen_subjects, listed_classes
 
 BATCH = 8  # larger ones cost as much an image on a CPU
-MAX_IMAGES = 10_000  # of one class
+MAX_IMAGES = 10_000  # of one class or prompt
+MAX_SIZE = 2**16
 
 _DESCRIPTION = """\
 Make images with a trained bundle, on the CPU and without any server.
 
-Every image becomes DIR/<class>-<seed>.png and carries its own recipe as PNG text, so that it can
-be made again: an image depends on the bundle, class, seed, steps, guidance and sampler alone."""
+Every image becomes DIR/<class or prompt>-<seed>.png and carries its own recipe as PNG text, so that
+it can be made again: an image depends on the bundle, class or prompt, seed, steps, guidance,
+sampler and size alone."""
 _EPILOG = """\
 examples:
   dimr-sample BUNDLE --list
   dimr-sample BUNDLE --class "tiger face" --n 4 --out images
   dimr-sample BUNDLE --class fox --class owl --n 8 --seed 100 --out images --grid images/grid.png
   dimr-sample BUNDLE --all-classes --steps 30 --guidance 2 --out all --grid all.png --scale 4
+  dimr-sample LAYERED --prompt "red apple" --prompt "a sad cat" --n 4 --out images
+  dimr-sample LAYERED --prompt "red apple" --size 16 --out previews
 
 More steps make cleaner images at proportional cost; 15 to 30 are enough for dpmpp_2m. Guidance
-above 1 makes the class more pronounced and images of it more alike. Files that exist are never
-replaced without --overwrite, and each file appears complete or not at all."""
+above 1 makes the class or prompt more pronounced and its images more alike. Files that exist are
+never replaced without --overwrite, and each file appears complete or not at all."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -68,22 +73,20 @@ def _parser() -> Parser:
         allow_abbrev=False,
     )
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="folder that dimr-train wrote")
-    what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--list", action="store_true", help="print the bundle's classes and stop")
-    what.add_argument("--all-classes", action="store_true", help="make images of every class")
-    what.add_argument(
-        "--class",
-        dest="classes",
-        action="append",
-        metavar="NAME",
-        help="what to make images of; may be repeated",
-    )
+    add_subject_arguments(parser)
     parser.add_argument(
         "--n",
         type=integer(1, MAX_IMAGES),
         default=1,
         metavar="N",
-        help="images per class (default: 1)",
+        help="images per class or prompt (default: 1)",
+    )
+    parser.add_argument(
+        "--size",
+        type=integer(1, MAX_SIZE),
+        metavar="N",
+        help="side in pixels, of those the bundle makes; a lower scale of a layered model costs "
+        "that scale alone (default: the largest)",
     )
     add_sampling_arguments(parser)
     parser.add_argument(
@@ -96,7 +99,7 @@ def _parser() -> Parser:
         "--columns",
         type=integer(1, MAX_IMAGES),
         metavar="N",
-        help="columns of the grid (default: near a square, no class split over rows)",
+        help="columns of the grid (default: near a square, no class or prompt split over rows)",
     )
     parser.add_argument(
         "--scale",
@@ -104,6 +107,11 @@ def _parser() -> Parser:
         default=1,
         metavar="K",
         help="make each pixel of the grid K pixels a side (default: 1)",
+    )
+    parser.add_argument(
+        "--monitor",
+        action="store_true",
+        help="tell at the end how well the scales of a layered model agreed at each call",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
     return parser
@@ -114,79 +122,78 @@ def _run(arguments: argparse.Namespace) -> int:
         torch.set_num_threads(arguments.threads)
     bundle = load_bundle(arguments.bundle)
     if arguments.list:
-        for label in bundle.labels:
-            print(", ".join((label.name, *label.aliases)))
+        print("\n".join(listed_classes(bundle)))
         return 0
     bundle.to(chosen_device(arguments.device))
-    requests = _requests(bundle, arguments)
+    subjects = chosen_subjects(bundle, arguments)
+    requests = _requests(bundle, subjects, arguments)
     rows = network_rows(bundle, requests)
-    paths = _paths(bundle, requests, arguments)
+    paths = _paths(requests, subjects, arguments)
+    monitor = _monitor(bundle, requests) if arguments.monitor else None
+    for notice in _notices(bundle, subjects):
+        print(f"dimr-sample: {notice}", file=sys.stderr)
 
     for folder in {path.parent for path in (*paths, arguments.grid) if path is not None}:
         folder.mkdir(parents=True, exist_ok=True)
+    shown = [subject for subject in subjects for _ in range(arguments.n)]
+    parameters = [
+        _parameters(bundle, request, subject)
+        for request, subject in zip(requests, shown, strict=True)
+    ]
     began = time.monotonic()
     images = []
-    with _Display(len(requests), rows) as display:
-        made = generate(bundle, requests, batch=BATCH, on_call=display.called)
-        for request, path, image in zip(requests, paths, made, strict=True):
-            parameters = _parameters(bundle, request)
-            content = encode_png(image, description=_described(parameters), parameters=parameters)
-            write_whole(path, content)
+    with Display(len(requests), rows) as display:
+        made = generate(bundle, requests, batch=BATCH, on_call=display.called, on_step=monitor)
+        for facts, subject, path, image in zip(parameters, shown, paths, made, strict=True):
+            description = _described(facts, subject)
+            write_whole(path, encode_png(image, description=description, parameters=facts))
             images.append(image)
             display.finished()
     seconds = time.monotonic() - began
     print(f"{_counted(len(images))} in {arguments.out} ({seconds:.1f} s)")
 
     if arguments.grid is not None:
-        columns = arguments.columns or grid_columns(len(images) // arguments.n, arguments.n)
+        columns = arguments.columns or grid_columns(len(subjects), arguments.n)
         grid = join_grid(images, columns=columns, scale=arguments.scale)
-        parameters = {"images": [_parameters(bundle, request) for request in requests]}
         description = f"{ORIGIN}: {_counted(len(images))}; model {bundle.manifest.id}"
-        content = encode_png(grid, description=description, parameters=parameters)
+        content = encode_png(grid, description=description, parameters={"images": parameters})
         write_whole(arguments.grid, content)
         print(f"grid in {arguments.grid}")
+    if monitor is not None:
+        _print_agreement(monitor, bundle.manifest.sizes)
     return 0
 
 
-def _requests(bundle: Bundle, arguments: argparse.Namespace) -> list[ImageRequest]:
-    """One request for each image, class by class."""
+def _requests(
+    bundle: Bundle, subjects: Sequence[Subject], arguments: argparse.Namespace
+) -> list[ImageRequest]:
+    """One request for each image, subject by subject."""
     if arguments.seed + arguments.n - 1 > MAX_SEED:
         allowed = f"0 to {MAX_SEED - arguments.n + 1} with --n {arguments.n}"
         msg = f"argument --seed: got {arguments.seed}; allowed: {allowed}"
         raise ArgumentRefused(msg)
+    sizes = bundle.manifest.sizes
+    if arguments.size not in {None, *sizes}:
+        allowed = " or ".join(map(str, sizes))
+        msg = f"argument --size: got {arguments.size}; allowed with this bundle: {allowed}"
+        raise ArgumentRefused(msg)
     sampling = chosen_sampling(arguments, bundle.manifest.sampling)
     return [
         ImageRequest(
-            label=label,
+            condition=subject.condition,
             seed=arguments.seed + k,
             steps=sampling.steps,
             sampler=sampling.sampler,
             guidance=sampling.guidance,
+            size=arguments.size or sizes[-1],
         )
-        for label in _chosen_labels(bundle, arguments)
+        for subject in subjects
         for k in range(arguments.n)
     ]
 
 
-def _chosen_labels(bundle: Bundle, arguments: argparse.Namespace) -> Sequence[int]:
-    if arguments.all_classes:
-        return range(len(bundle.labels))
-    chosen: list[int] = []
-    for name in arguments.classes:
-        try:
-            label = find_class(bundle.labels, name)
-        except ClassUnknown as error:
-            msg = f"argument --class: {error}"
-            raise ArgumentRefused(msg) from error
-        if label in chosen:
-            msg = f"argument --class: got {name!r} twice; allowed: each class once (see --n)"
-            raise ArgumentRefused(msg)
-        chosen.append(label)
-    return chosen
-
-
 def _paths(
-    bundle: Bundle, requests: Sequence[ImageRequest], arguments: argparse.Namespace
+    requests: Sequence[ImageRequest], subjects: Sequence[Subject], arguments: argparse.Namespace
 ) -> list[Path]:
     """Where each image goes; refuses files that exist before anything is computed."""
     if arguments.out is None:
@@ -195,8 +202,11 @@ def _paths(
     if arguments.out.exists() and not arguments.out.is_dir():
         msg = f"argument --out: got {str(arguments.out)!r}, a file; allowed: a folder"
         raise ArgumentRefused(msg)
-    stems = file_stems(bundle.labels)
-    paths = [arguments.out / f"{stems[r.label]}-{r.seed}.png" for r in requests]
+    stems = [subject.stem for subject in subjects for _ in range(arguments.n)]
+    paths = [
+        arguments.out / f"{stem}-{request.seed}.png"
+        for stem, request in zip(stems, requests, strict=True)
+    ]
     grids = [] if arguments.grid is None else [arguments.grid]
     existing = [path for path in (*paths, *grids) if path.exists()]
     if existing and not arguments.overwrite:
@@ -206,67 +216,57 @@ def _paths(
     return paths
 
 
-def _parameters(bundle: Bundle, request: ImageRequest) -> dict[str, object]:
+def _notices(bundle: Bundle, subjects: Sequence[Subject]) -> list[str]:
+    """What to tell about prompts, such as that one is cut off."""
+    if bundle.prompts is None:
+        return []
+    found = [bundle.prompts.notice(str(subject.condition)) for subject in subjects]
+    return [notice for notice in found if notice is not None]
+
+
+def _monitor(bundle: Bundle, requests: Sequence[ImageRequest]) -> ConsistencyMonitor:
+    """What watches the scales of these requests; refuses requests of a single one."""
+    manifest = bundle.manifest
+    if requests[0].size == manifest.sizes[0]:
+        msg = "argument --monitor: one scale alone; allowed: a layered bundle above its lowest size"
+        raise ArgumentRefused(msg)
+    return ConsistencyMonitor(build_pyramid(manifest.process, manifest.network.sides))
+
+
+def _print_agreement(monitor: ConsistencyMonitor, sizes: Sequence[int]) -> None:
+    means = monitor.means.tolist()
+    top = sizes[len(means[0])]
+    print(f"gap to the reduced prediction at {top} px, relative, mean of all images:")
+    print("call" + "".join(f"{f'{size} px':>10}" for size in sizes[: len(means[0])]))
+    for call, gaps in enumerate(means, 1):
+        print(f"{call:4}" + "".join(f"{gap:10.4f}" for gap in gaps))
+
+
+def _parameters(bundle: Bundle, request: ImageRequest, subject: Subject) -> dict[str, object]:
     """All that it takes to make an image again; the same fields as served images carry."""
+    several = len(bundle.manifest.sizes) > 1
     return {
         "model": bundle.manifest.id,
-        "class_name": bundle.labels[request.label].name,
-        "label": request.label,
+        **subject.parameters,
         "seed": request.seed,
         "steps": request.steps,
         "sampler": request.sampler,
         "guidance": request.guidance,
+        **({"size": request.size} if several else {}),
         "origin": ORIGIN,
     }
 
 
-def _described(parameters: dict[str, object]) -> str:
+def _described(parameters: dict[str, object], subject: Subject) -> str:
     """One line for people."""
-    return (
-        "{origin}: {class_name}; model {model}, seed {seed}, {steps} steps, {sampler}, "
-        "guidance {guidance:g}"
+    made = (
+        "model {model}, seed {seed}, {steps} steps, {sampler}, guidance {guidance:g}"
     ).format_map(parameters)
+    return f"{ORIGIN}: {subject.said}; {made}"
 
 
 def _counted(images: int) -> str:
     return f"{images} image{'s' if images != 1 else ''}"
-
-
-class _Display:
-    """A live bar on stderr: images done, network calls a second, time left."""
-
-    def __init__(self, images: int, rows: int) -> None:
-        console = Console(stderr=True)
-        self._bar = Progress(
-            TextColumn("sampling"),
-            BarColumn(),
-            TextColumn("{task.fields[done]}/{task.fields[images]} images"),
-            TextColumn("{task.fields[pace]:.0f} calls/s"),
-            TimeRemainingColumn(),
-            console=console,
-            disable=not console.is_terminal,
-        )
-        self._task = self._bar.add_task("", total=rows, done=0, images=images, pace=0.0)
-        self._rows = self._done = 0
-        self._began = time.monotonic()
-
-    def __enter__(self) -> "_Display":
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def called(self, rows: int) -> None:
-        """Count the network rows of one call."""
-        self._rows += rows
-        pace = self._rows / (time.monotonic() - self._began)
-        self._bar.update(self._task, completed=self._rows, pace=pace)
-
-    def finished(self) -> None:
-        """Count one image."""
-        self._done += 1
-        self._bar.update(self._task, done=self._done)
 
 
 if __name__ == "__main__":

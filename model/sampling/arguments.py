@@ -84,6 +84,16 @@ def sampler_name(text: str) -> str:
     return text
 
 
+def prompt_text(text: str) -> str:
+    """An argument type: a text that can be stored, whatever bytes the shell hands over."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        msg = f"got {text!r}; allowed: text in UTF-8"
+        raise argparse.ArgumentTypeError(msg) from None
+    return text
+
+
 def png_path(text: str) -> Path:
     """An argument type: the path of a PNG file, there or not."""
     path = Path(text)
@@ -105,7 +115,8 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
         "--guidance",
         type=number(0, MAX_GUIDANCE),
         metavar="S",
-        help="how strongly the class pulls; 1 is none and halves the work (default: the bundle's)",
+        help="how strongly the class or prompt pulls; 1 is none and halves the work (default: the "
+        "bundle's)",
     )
     parser.add_argument(
         "--sampler",

@@ -1,4 +1,4 @@
-"""The classes of a bundle by the names that people type and that files get."""
+"""Classes and prompts by the names that people type and that files get."""
 
 import re
 from collections import Counter
@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 
 from model.specs.manifest import Label
+
+MAX_STEM_BYTES = 120  # of the 255 that a file name may have; index and seed follow
 
 
 class ClassUnknown(ValueError):
@@ -32,15 +34,23 @@ def find_class(labels: Sequence[Label], wanted: str) -> int:
     return found
 
 
-def file_stems(labels: Sequence[Label]) -> tuple[str, ...]:
-    """A part of a file name for each class; those of one name get their index: "crane-134"."""
-    stems = [
-        re.sub(r"[^\w.]+", "-", _folded(label.name)).strip("-.") or "class" for label in labels
-    ]
-    shared = Counter(stems)
-    return tuple(
-        f"{stem}-{index}" if shared[stem] > 1 else stem for index, stem in enumerate(stems)
-    )
+def file_stems(names: Sequence[str], *, nameless: str) -> tuple[str, ...]:
+    """A part of a file name for each name, all different and fit for any file system.
+
+    Names that would share one get their index: "crane-134". One of no letter or digit becomes
+    `nameless`; one too long for a file system is cut.
+    """
+    stems = [_slug(name) or nameless for name in names]
+    while len(counts := Counter(stems)) < len(stems):  # an index may meet a name that ends so
+        stems = [
+            f"{stem}-{index}" if counts[stem] > 1 else stem for index, stem in enumerate(stems)
+        ]
+    return tuple(stems)
+
+
+def _slug(name: str) -> str:
+    words = re.sub(r"[^\w.]+", "-", _folded(name)).strip("-.")
+    return words.encode()[:MAX_STEM_BYTES].decode(errors="ignore").strip("-.")
 
 
 def _folded(name: str) -> str:

@@ -1,9 +1,10 @@
-"""Samplers by name: what a request may ask for, turned into a solver table."""
+"""Samplers by name: what a request may ask for, turned into solver tables."""
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from model.diffusion.build import build_schedule
+from model.diffusion.build import build_schedules
 from model.diffusion.guidance import ConstantGuidance
 from model.sampling.tables import SolverTable, solver_table
 from model.specs.process import ProcessSpec, SamplingDefaults
@@ -22,17 +23,31 @@ class SamplerUnknown(ValueError):
     """No sampler has this name."""
 
 
-def table_for(
-    process: ProcessSpec, defaults: SamplingDefaults, *, sampler: str, steps: int, guidance: float
-) -> SolverTable:
-    """The table of one request over the time range that the network was trained on.
+def tables_for(
+    process: ProcessSpec,
+    sides: Sequence[int],
+    defaults: SamplingDefaults,
+    *,
+    sampler: str,
+    steps: int,
+    guidance: float,
+) -> tuple[SolverTable, ...]:
+    """The tables of one request over the time range that the network was trained on.
+
+    Schedules of several scales differ by constants in log-SNR, so a grid that is uniform for one is
+    so for all: the tables have one t, guidance and anchor, and every step has the same length in
+    half log-SNR at each scale. Only signal, noise and weights differ.
 
     Args:
         process: schedule and time range of the model.
+        sides: of the tensors that are denoised together, low to high.
         defaults: the model's grid, and how its trajectories end.
         sampler: a name in `SAMPLERS`.
         steps: network calls, at least 1.
         guidance: scale s of u + s (c - u); exactly 1 needs no unconditional rows.
+
+    Returns:
+        One table for each of `sides`.
 
     Raises:
         ValueError: the sampler does not exist or cannot take this many steps.
@@ -41,14 +56,19 @@ def table_for(
         msg = f"sampler: got {sampler!r}; allowed: {', '.join(SAMPLERS)}"
         raise SamplerUnknown(msg)
     method, order = SAMPLERS[sampler]
-    return solver_table(
-        build_schedule(process.schedule),
-        steps,
-        order=order,
-        method=method,
-        grid=defaults.grid,
-        guidance=ConstantGuidance(guidance),
-        t_start=process.t_max,
-        t_end=process.t_min,
-        final=defaults.final,
-    )
+    tables = [
+        solver_table(
+            schedule,
+            steps,
+            order=order,
+            method=method,
+            grid=defaults.grid,
+            guidance=ConstantGuidance(guidance),
+            t_start=process.t_max,
+            t_end=process.t_min,
+            final=defaults.final,
+        )
+        for schedule in build_schedules(process, sides)
+    ]
+    # inverting each schedule rounds differently in the last of float64's digits
+    return tuple(dataclasses.replace(table, t=tables[0].t) for table in tables)

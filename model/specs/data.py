@@ -23,6 +23,14 @@ class EmojiData(Spec):
     size: PositiveInt = Field(description="side of the images in pixels")
 
 
+class CaptionedEmojiData(Spec):
+    """The same pictures, each with a caption drawn anew from its names at every visit."""
+
+    kind: Literal["captioned-emoji"] = "captioned-emoji"
+    concepts: tuple[str, ...] = Field(min_length=1, description="what the pictures show")
+    size: PositiveInt = Field(description="side of the images in pixels")
+
+
 class ImagesData(Spec):
     """Labelled images of any size: a class folder tree, WebDataset shards or a Hub data set.
 
@@ -36,6 +44,22 @@ class ImagesData(Spec):
     on_bad: OnBad = OnBad.STOP
 
 
+class CaptionedImagesData(Spec):
+    """Captioned images of any size: a folder with texts, WebDataset shards or a Hub data set.
+
+    Cropped as `ImagesData`; of several captions one is drawn at each visit.
+    """
+
+    kind: Literal["captioned-images"] = "captioned-images"
+    size: PositiveInt = Field(description="side after the crop, in pixels")
+    flip: bool = Field(
+        default=False,
+        description="mirror each with probability 1/2; harmful where captions say left or right "
+        "or pictures hold writing",
+    )
+    on_bad: OnBad = OnBad.STOP
+
+
 class LatentsData(Spec):
     """Moments of an autoencoder, computed once; a latent is drawn from them at each visit."""
 
@@ -44,4 +68,8 @@ class LatentsData(Spec):
     on_bad: OnBad = OnBad.STOP
 
 
-DataSpec = Annotated[EmojiData | ImagesData | LatentsData, Field(discriminator="kind")]
+CaptionedData = CaptionedEmojiData | CaptionedImagesData
+
+DataSpec = Annotated[
+    EmojiData | ImagesData | LatentsData | CaptionedData, Field(discriminator="kind")
+]

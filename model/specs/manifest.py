@@ -8,6 +8,7 @@ from pydantic import StringConstraints
 from model.specs.base import ModelId, Spec
 from model.specs.networks import NetworkSpec
 from model.specs.process import ProcessSpec, SamplingDefaults
+from model.specs.text import TextEncoderIdentity
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 FileName = Annotated[str, StringConstraints(pattern=rf"^{_NAME}(/{_NAME})?$")]  # one folder at most
@@ -32,7 +33,7 @@ class Manifest(Spec):
 
     format_version: Literal[1] = 1
     id: ModelId
-    kind: Literal["dimr", "uvit", "dit"]
+    kind: Literal["dimr", "uvit", "dit", "layered"]
     conditioning: tuple[Literal["class", "prompt"], ...]
     sizes: tuple[int, ...]
     description: str
@@ -41,6 +42,7 @@ class Manifest(Spec):
     network: NetworkSpec
     process: ProcessSpec
     sampling: SamplingDefaults
+    text: TextEncoderIdentity | None = None
     provenance: Mapping[str, Any]
     evaluation: Mapping[str, Any] = {}
     files: Mapping[FileName, FileEntry] = {}

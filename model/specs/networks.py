@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, PositiveInt, model_validator
 
 from model.specs.base import Spec
+from model.specs.layered import LayeredSpec
 
 
 class Norm(StrEnum):
@@ -133,6 +134,11 @@ class DenoiserSpec(Spec):
     size: PositiveInt
     channels: PositiveInt
     classes: PositiveInt
+
+    @property
+    def sides(self) -> tuple[int, ...]:
+        """Sides of the tensors that are denoised: one."""
+        return (self.size,)
 
 
 class DiMRSpec(DenoiserSpec):
@@ -258,4 +264,7 @@ class DiTSpec(PlainTransformerSpec):
         return self
 
 
-NetworkSpec = Annotated[DiMRSpec | UViTSpec | DiTSpec, Field(discriminator="kind")]
+ClassSpec = DiMRSpec | UViTSpec | DiTSpec
+"""Networks that draw a class; a layered one draws what a text says."""
+
+NetworkSpec = Annotated[ClassSpec | LayeredSpec, Field(discriminator="kind")]

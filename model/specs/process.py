@@ -1,5 +1,6 @@
 """The diffusion around a network, and what a request for an image gets where it is silent."""
 
+import math
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 
@@ -70,14 +71,73 @@ class SamplingDefaults(Spec):
     guidance: float = Field(default=1.5, ge=0, description="scale s of u + s (c - u)")
 
 
+class ScalesSpec(Spec):
+    """How the scales of a layered process hang together (arXiv:2407.06079).
+
+    A scale of side d has the log-SNR of the schedule plus 2 ln(reference / d) plus its delay. Where
+    the noise of two scales is one draw, resampled, a delay between them would let the network
+    subtract that noise and read the clean image; see `_nothing_leaks`.
+    """
+
+    reference: PositiveInt = Field(default=64, description="side whose schedule is not shifted")
+    delays: tuple[float, ...] | None = Field(
+        default=None,
+        description="added to the log-SNR of each scale, low to high; none if left out",
+    )
+    shared: float = Field(
+        default=1.0,
+        ge=0,
+        le=1,
+        description="correlation of a lower scale's noise with the resampled noise of the highest: "
+        "1 is the paper's, 0 draws each scale's independently",
+    )
+
+    @model_validator(mode="after")
+    def _nothing_leaks(self) -> Self:
+        """Refuse noise from which two scales together tell more than two independent looks.
+
+        Seen at the lower scale, both are the clean image plus noise, of deviations 1 : k with
+        k = exp(-delta / 2) for delays that differ by delta, and of correlation c. Together they
+        tell as much as (1 + k^2 - 2 c k) / (k^2 (1 - c^2)), in units of the lower one alone;
+        independent noise gives 1 + 1 / k^2. The former is no more than the latter just where
+        c <= 2 k / (1 + k^2) = 1 / cosh(delta / 2). With c = 1 that leaves no delay at all: then the
+        two are linear equations with one solution, the clean image.
+        """
+        delays = self.delays or ()
+        top = len(delays) - 1
+        for high in range(1, len(delays)):
+            for low in range(high):
+                delta = delays[high] - delays[low]
+                correlation = self.shared if high == top else self.shared**2
+                most = 1 / math.cosh(delta / 2)
+                if correlation > most:
+                    msg = (
+                        f"shared: got {self.shared} with delays {delays[low]} and {delays[high]} "
+                        f"of scales {low} and {high}, whose noise then has the correlation "
+                        f"{correlation:.4g}; allowed: a correlation of at most {most:.4g}, or "
+                        f"equal delays. Otherwise the network subtracts the shared noise and "
+                        f"reads the clean image, which it cannot do when sampling"
+                    )
+                    raise ValueError(msg)
+        return self
+
+
 class ProcessSpec(Spec):
     """The diffusion around a network: how data, time and output are to be read."""
 
     codec: CodecSpec = PixelsSpec()
     schedule: ScheduleSpec
+    scales: ScalesSpec | None = Field(default=None, description="of a layered network alone")
     prediction: Prediction
     t_min: float = Field(gt=0, lt=1, description="least diffusion time that is trained on")
     t_max: float = Field(gt=0, le=1, description="largest diffusion time that is trained on")
+
+    @model_validator(mode="after")
+    def _scales_have_a_cosine(self) -> Self:
+        if self.scales is not None and not isinstance(self.schedule, CosineScheduleSpec):
+            msg = f"schedule.kind: got {self.schedule.kind!r} with scales; allowed: 'cosine'"
+            raise ValueError(msg)
+        return self
 
     @model_validator(mode="after")
     def _times_are_ordered(self) -> Self:

@@ -5,14 +5,20 @@ from typing import Self
 from pydantic import model_validator
 
 from model.specs.base import ModelId, Spec
-from model.specs.data import DataSpec, LatentsData
+from model.specs.data import CaptionedEmojiData, CaptionedImagesData, DataSpec, LatentsData
+from model.specs.layered import LayeredSpec
 from model.specs.networks import NetworkSpec
 from model.specs.process import LatentsSpec, PixelsSpec, ProcessSpec, SamplingDefaults
+from model.specs.text import TextEncoderSpec
 from model.specs.training import TrainingSpec
 
 
 class Recipe(Spec):
-    """All that `dimr-train` needs: network, process, run, and what to call the result."""
+    """All that `dimr-train` needs: network, process, run, and what to call the result.
+
+    The pictures of a layered network may be larger than its highest scale, as those of the network
+    that is to be stacked on it.
+    """
 
     id: ModelId
     description: str
@@ -20,6 +26,7 @@ class Recipe(Spec):
     data: DataSpec
     network: NetworkSpec
     process: ProcessSpec
+    text: TextEncoderSpec | None = None
     training: TrainingSpec
     sampling: SamplingDefaults = SamplingDefaults()
 
@@ -29,7 +36,7 @@ class Recipe(Spec):
         if isinstance(self.data, LatentsData) != isinstance(codec, LatentsSpec):
             msg = (
                 f"data.kind: got {self.data.kind!r}; allowed with codec {codec.kind!r}: "
-                f"{'latents' if isinstance(codec, LatentsSpec) else 'emoji or images'}"
+                f"{'latents' if isinstance(codec, LatentsSpec) else 'pictures'}"
             )
             raise ValueError(msg)
         match codec:
@@ -38,11 +45,59 @@ class Recipe(Spec):
             case PixelsSpec():
                 assert not isinstance(self.data, LatentsData)
                 channels, size = 3 * codec.factor**2, self.data.size // codec.factor
+                if isinstance(network, LayeredSpec) and size > network.size:
+                    size = network.size  # larger images are reduced by the operator of the scales
         if (network.channels, network.size) != (channels, size):
             msg = (
                 f"network: takes (channels, size, size) = "
                 f"{(network.channels, network.size, network.size)}; "
                 f"data and codec give {(channels, size, size)}"
             )
+            raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _prompts_have_what_they_need(self) -> Self:
+        """A layered network reads texts, and nothing else does."""
+        layered = isinstance(self.network, LayeredSpec)
+        captioned = isinstance(self.data, CaptionedEmojiData | CaptionedImagesData)
+        training = self.training
+        found: tuple[tuple[str, bool], ...] = (
+            ("data with captions", captioned),
+            ("process.scales", self.process.scales is not None),
+            ("text", self.text is not None),
+        )
+        for name, present in found:
+            if present != layered:
+                needs = "needs" if layered else "has no use for"
+                msg = f"network.kind: {self.network.kind!r} {needs} {name}"
+                raise ValueError(msg)
+        for name, value in (("scale_weights", training.scale_weights), ("crop", training.crop)):
+            if value is not None and not layered:
+                msg = f"training.{name}: has no effect; allowed: with a layered network"
+                raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _layers_agree(self) -> Self:
+        if not isinstance(self.network, LayeredSpec):
+            return self
+        sides, training = self.network.sides, self.training
+        delays = self.process.scales.delays if self.process.scales else None
+        for name, values in (
+            ("process.scales.delays", delays),
+            ("training.scale_weights", training.scale_weights),
+        ):
+            if values is not None and len(values) != len(sides):
+                msg = f"{name}: got {len(values)} numbers; allowed: one for each scale of {sides}"
+                raise ValueError(msg)
+        if training.crop is not None and training.crop.side > sides[0]:
+            msg = (
+                f"training.crop.side: got {training.crop.side}; "
+                f"allowed: at most {sides[0]}, the side of the lowest scale"
+            )
+            raise ValueError(msg)
+        if self.process.codec.factor != 1:
+            msg = f"process.codec.factor: got {self.process.codec.factor}; allowed with scales: 1"
             raise ValueError(msg)
         return self

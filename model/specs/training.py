@@ -7,6 +7,7 @@ from pydantic import Field, PositiveInt
 
 from model.specs.base import Spec
 
+Weight = Annotated[float, Field(ge=0)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -30,6 +31,24 @@ class Loss(StrEnum):
     LAST = "last"  # the highest alone: the ablation
 
 
+class Measured(StrEnum):
+    """What the squared error is taken of."""
+
+    PREDICTION = "prediction"  # whatever the network predicts
+    NOISE = "noise"  # the noise that its prediction stands for: alpha^2 the error of a velocity
+
+
+class Crop(Spec):
+    """Strategic cropping (arXiv:2407.06079): higher scales train on a window of each image.
+
+    The lowest scale sees whole images. Resampling goes before cropping, so noise and pixels of a
+    window are those of the whole. The last steps see whole images at every scale.
+    """
+
+    side: PositiveInt = Field(description="of the window, in pixels of the lowest scale")
+    share: float = Field(default=0.9, gt=0, le=1, description="of the steps, from the first on")
+
+
 class Times(StrEnum):
     """How the diffusion times of a batch are drawn from [t_min, t_max]."""
 
@@ -43,8 +62,15 @@ class TrainingSpec(Spec):
     steps: PositiveInt
     batch: PositiveInt
     seed: int = Field(default=0, ge=0, lt=2**63)
-    class_dropout: float = Field(default=0.1, ge=0, lt=1)
+    condition_dropout: float = Field(
+        default=0.1, ge=0, lt=1, description="how often the class or text is withheld"
+    )
     loss: Loss = Loss.MULTI_SCALE
+    measured: Measured = Measured.PREDICTION
+    scale_weights: tuple[Weight, ...] | None = Field(
+        default=None, description="of each scale of a layered network, low to high; 1 if left out"
+    )
+    crop: Crop | None = None
     times: Times = Times.STRATIFIED
     optimiser: OptimiserSpec
 

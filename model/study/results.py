@@ -1,7 +1,8 @@
-"""What a study found: a JSON file that grows row by row, and a table of it."""
+"""What a study found: a JSON file that grows row by row."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
 
 from pydantic import Field, ValidationError
@@ -10,20 +11,27 @@ from model.files import write_whole
 from model.specs.base import Spec
 from model.specs.recipe import Recipe
 
-HEADINGS = (
-    "row",
-    "what",
-    "paper",
-    "parameters",
-    "MMAC",
-    "loss",
-    "class accuracy",
-    "small-feature Fréchet",
-)
+RESULTS_NAME = "results.json"
 
 
 class StudyRefused(ValueError):
     """A folder holds results that do not belong into one table with those asked for."""
+
+
+class Subject(StrEnum):
+    """Whose claims a study looks at."""
+
+    DIMR = "dimr"  # arXiv:2406.09416
+    LAYERED = "layered"  # arXiv:2407.06079
+
+
+class ScaleResult(Spec):
+    """What the judge of one size says of the samples of that size."""
+
+    side: int
+    judge_sha256: str
+    class_accuracy: float = Field(description="share that the judge takes for what was asked for")
+    small_feature_frechet: float = Field(description="to the training images; not FID")
 
 
 class Result(Spec):
@@ -41,12 +49,22 @@ class Result(Spec):
     samples: int
     class_accuracy: float = Field(description="share that the judge takes for their class")
     small_feature_frechet: float = Field(description="to the training images; not FID")
+    lower: tuple[ScaleResult, ...] = Field(
+        default=(), description="the same of the lower scales of a layered network, low to high"
+    )
+    disagreement: tuple[float, ...] = Field(
+        default=(), description="of the last data predictions, of each lower scale: 0 is one image"
+    )
+    call_ms: float | None = Field(
+        default=None, description="median time of a network call, measured in turn with all others"
+    )
 
 
 class Study(Spec):
     """All rows so far, and what they have in common."""
 
     format_version: int = 1
+    subject: Subject = Subject.DIMR
     base: str
     command: str
     date: str
@@ -59,10 +77,17 @@ class Study(Spec):
     results: tuple[Result, ...] = ()
 
 
-def write_study(folder: Path, study: Study) -> None:
-    """Write results.json and results.md, each whole."""
-    write_whole(folder / "results.json", (study.model_dump_json(indent=1) + "\n").encode())
-    write_whole(folder / "results.md", markdown(study).encode())
+def write_study(folder: Path, study: Study, pages: Mapping[str, bytes]) -> None:
+    """Write results.json and what is made of it, each whole.
+
+    Args:
+        folder: where they go.
+        study: all rows so far.
+        pages: other files by name.
+    """
+    write_whole(folder / RESULTS_NAME, (study.model_dump_json(indent=1) + "\n").encode())
+    for name, content in pages.items():
+        write_whole(folder / name, content)
 
 
 def read_study(folder: Path) -> Study | None:
@@ -71,7 +96,7 @@ def read_study(folder: Path) -> Study | None:
     Raises:
         StudyRefused: results.json is not of this version.
     """
-    path = folder / "results.json"
+    path = folder / RESULTS_NAME
     if not path.is_file():
         return None
     try:
@@ -87,7 +112,7 @@ def check_same(folder: Path, before: Study, now: Study, recipes: Mapping[str, Re
     Raises:
         StudyRefused: names what differs.
     """
-    for field in ("base", "samples_per_class", "judge_sha256"):
+    for field in ("subject", "base", "samples_per_class", "judge_sha256"):
         was, wanted = getattr(before, field), getattr(now, field)
         if was != wanted:
             msg = f"--out: {folder} holds a study with {field} {was!r}; allowed: {wanted!r} alike"
@@ -105,32 +130,3 @@ def check_same(folder: Path, before: Study, now: Study, recipes: Mapping[str, Re
 def recipe_sha256(recipe: Recipe) -> str:
     """What tells recipes apart."""
     return hashlib.sha256(recipe.model_dump_json().encode()).hexdigest()
-
-
-def cells(result: Result) -> Sequence[str]:
-    """A row of the table, as text."""
-    return (
-        result.row,
-        result.meaning,
-        result.table,
-        f"{result.parameters:,}",
-        f"{result.macs / 1e6:.1f}",
-        f"{result.loss:.4f}",
-        f"{100 * result.class_accuracy:.1f} %",
-        f"{result.small_feature_frechet:.2f}",
-    )
-
-
-def markdown(study: Study) -> str:
-    """The table with what one must know to read it."""
-    lines = [
-        f"Base {study.base}; {study.date}; {study.machine}, {study.threads} thread(s), "
-        f"torch {study.torch}; `{study.command}`.",
-        "",
-        f"The judge is right on {100 * study.judge_real_accuracy:.1f} % of the real images.",
-        "",
-        "| " + " | ".join(HEADINGS) + " |",
-        "|" + "---|" * 3 + "---:|" * (len(HEADINGS) - 3),
-    ]
-    lines += ["| " + " | ".join(cells(result)) + " |" for result in study.results]
-    return "\n".join(lines) + "\n"

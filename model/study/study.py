@@ -1,58 +1,67 @@
 """One row of a study: trained from scratch like every other, then measured like every other."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from model.autoencoder import PixelCodec
 from model.denoisers.counting import count_network
-from model.diffusion.build import build_schedule
-from model.evaluation.monitor import ACCURACY, SMALL_FRECHET, SmallMonitor
+from model.diffusion.build import build_pyramid
+from model.evaluation.display import Show
+from model.evaluation.monitor import ACCURACY, SMALL_FRECHET
 from model.files import write_whole
+from model.sampling.conditions import Conditions, Wanted
+from model.sampling.consistency import ConsistencyMonitor
+from model.sampling.loop import OnScales
+from model.sampling.painter import Painter
+from model.sampling.samplers import tables_for
 from model.specs.process import PixelsSpec
 from model.specs.recipe import Recipe
 from model.specs.training import ExecutionSpec
-from model.study.results import Result, recipe_sha256
+from model.study.bench import Bench, sizes_of
+from model.study.results import Result, ScaleResult, recipe_sha256
 from model.study.rows import Row
 from model.training import checkpoint, run
-from model.training.data import InMemory, LabelledTensors
+from model.training.data import InMemory
 from model.training.distributed import World
 from model.training.journal import JsonLines
 from model.training.loop import Hooks, Report, train
-from model.training.objective import draw_batch, losses
-from model.training.previews import Previewer, write_grid
-from model.training.state import TrainingState, new_state
+from model.training.objective import Objective
+from model.training.previews import write_grid
+from model.training.state import new_state
 
 ALONE = World(0, 1, torch.device("cpu"))
 SAVE_EVERY_S = 120.0
+BATCH = 32  # samples computed together
 _PROBES = 8  # times that the loss looks at each image
 _PROBE_SEED = 20_240_612  # of the noise and times of the loss, the same for every row
 
 
 @dataclass(frozen=True, slots=True)
-class Bench:
-    """What all rows share: data, judge, and how many samples of each class it looks at."""
+class Trained:
+    """A row after its last step, and the seconds that its training took over all calls."""
 
-    data: LabelledTensors
-    judge: SmallMonitor
-    samples_per_class: int
+    network: nn.Module
+    images_seen: int
+    seconds: float
 
 
-def run_row(
-    row: Row, recipe: Recipe, bench: Bench, folder: Path, show: Callable[[Report], None]
-) -> Result:
-    """Train and measure one row, or continue with it where an earlier call was stopped.
+def train_row(
+    recipe: Recipe, bench: Bench, folder: Path, report: Callable[[Report], None]
+) -> Trained:
+    """Train one row, or continue with it where an earlier call was stopped.
 
     Args:
-        row: which.
         recipe: its recipe.
         bench: what it shares with the others.
-        folder: of its checkpoints, log and samples.
-        show: told of the training's progress.
+        folder: of its checkpoints and log.
+        report: told of the progress.
     """
     state = new_state(recipe, ExecutionSpec(), ALONE)
     if checkpoint.newest(folder) is not None:
@@ -64,16 +73,16 @@ def run_row(
     journal = JsonLines(folder, state.step)
     spent = _Spent(folder / "seconds")
 
-    def report(found: Report) -> None:
+    def write(found: Report) -> None:
         journal.numbers(found.step, found.numbers())
-        show(found)
+        report(found)
 
     def save() -> None:
         checkpoint.save(folder, state, ALONE, keep=checkpoint.Keep(newest=1))
         spent.save()
 
     hooks = Hooks(
-        report=report,
+        report=write,
         save=save,
         position=lambda: None,
         after_step=lambda step: None,
@@ -81,22 +90,45 @@ def run_row(
         save_every_s=SAVE_EVERY_S,
     )
     data = InMemory(bench.data, recipe, ALONE)
-    train(recipe, ExecutionSpec(), ALONE, state, data.examples(state.step, None), hooks)
-    return _measured(row, recipe, bench, folder, state, spent.seconds)
+    objective = Objective(recipe, bench.conditions)
+    train(objective, ExecutionSpec(), ALONE, state, data.examples(state.step, None), hooks)
+    seen = state.step * recipe.training.batch
+    return Trained(state.average.eval(), seen, spent.seconds)
 
 
-def _measured(
-    row: Row, recipe: Recipe, bench: Bench, folder: Path, state: TrainingState, seconds: float
+def measure_row(
+    row: Row, recipe: Recipe, bench: Bench, folder: Path, trained: Trained, show: Show
 ) -> Result:
-    assert isinstance(recipe.process.codec, PixelsSpec)
-    state.average.eval()
-    classes = recipe.network.classes
-    labels = [k for k in range(classes) for _ in range(bench.samples_per_class)]
-    painter = Previewer(state.average, recipe, PixelCodec(recipe.process.codec), ALONE)
-    images = painter.paint(labels, recipe.sampling)
+    """Draw samples of a trained row at each of its sizes, and have them judged.
+
+    Args:
+        row: which.
+        recipe: its recipe.
+        bench: what it shares with the others.
+        folder: where a grid of samples goes.
+        trained: its network.
+        show: told of the progress.
+    """
+    network = trained.network
+    labels = np.repeat(np.arange(len(bench.drawable)), bench.samples_per_class)
+    wanted = [bench.drawable[label] for label in labels]
+    found = []
+    for side in sizes_of(recipe):
+        gaps = ConsistencyMonitor(build_pyramid(recipe.process, recipe.network.sides))
+        images = _painted(network, recipe, bench.conditions, wanted, side, on_step=gaps, show=show)
+        judge = bench.judges[side]
+        figures = judge.monitor(images, labels)
+        found.append(
+            ScaleResult(
+                side=side,
+                judge_sha256=judge.sha256,
+                class_accuracy=figures[ACCURACY],
+                small_feature_frechet=figures[SMALL_FRECHET],
+            )
+        )
     first = slice(None, None, bench.samples_per_class)
-    write_grid(folder, state.step, images[first], labels[first], recipe.id)
-    figures = bench.judge(images, torch.tensor(labels).numpy())
+    write_grid(folder, recipe.training.steps, images[first], wanted[first], recipe.id)
+    *lower, top = found
     count = count_network(recipe.network)
     return Result(
         row=row.name,
@@ -105,28 +137,60 @@ def _measured(
         table=row.table,
         parameters=count.parameters,
         macs=count.macs,
-        images_seen=state.step * recipe.training.batch,
-        train_seconds=round(seconds, 1),
-        loss=denoising_loss(state.average, recipe, bench.data),
+        images_seen=trained.images_seen,
+        train_seconds=round(trained.seconds, 1),
+        loss=denoising_loss(network, recipe, bench),
         samples=len(labels),
-        class_accuracy=figures[ACCURACY],
-        small_feature_frechet=figures[SMALL_FRECHET],
+        class_accuracy=top.class_accuracy,
+        small_feature_frechet=top.small_feature_frechet,
+        lower=tuple(lower),
+        disagreement=tuple(gaps.means[-1].tolist()),
     )
+
+
+def _painted(
+    network: nn.Module,
+    recipe: Recipe,
+    conditions: Conditions,
+    wanted: Sequence[Wanted],
+    side: int,
+    *,
+    on_step: OnScales,
+    show: Show,
+) -> NDArray[np.uint8]:
+    """Samples (N, side, side, 3) of what is wanted, sample k from seed k."""
+    assert isinstance(recipe.process.codec, PixelsSpec)
+    sampling, codec = recipe.sampling, PixelCodec(recipe.process.codec)
+    painter = Painter(network, recipe.network, recipe.process, codec, conditions)
+    tables = tables_for(
+        recipe.process,
+        recipe.network.sides,
+        sampling,
+        sampler=sampling.sampler,
+        steps=sampling.steps,
+        guidance=sampling.guidance,
+    )
+    parts = []
+    for start in range(0, len(wanted), BATCH):
+        seeds = range(start, min(start + BATCH, len(wanted)))
+        chosen = [wanted[k] for k in seeds]
+        parts.append(painter.paint(tables, chosen, seeds, size=side, on_step=on_step))
+        show(f"samples of {side} pixels", seeds.stop, len(wanted))
+    return np.concatenate(parts)
 
 
 @torch.no_grad()
-def denoising_loss(network: nn.Module, recipe: Recipe, data: LabelledTensors) -> float:
+def denoising_loss(network: nn.Module, recipe: Recipe, bench: Bench) -> float:
     """Error of the highest branch on every image at the same times and noise for every network."""
     fixed = recipe.training.model_copy(
-        update={"seed": _PROBE_SEED, "class_dropout": 0.0, "batch": len(data)}
+        update={"seed": _PROBE_SEED, "condition_dropout": 0.0, "batch": len(bench.data)}
     )
-    probed = recipe.model_copy(update={"training": fixed})
-    schedule = build_schedule(recipe.process.schedule)
-    whole = slice(0, len(data))
+    probed = Objective(recipe.model_copy(update={"training": fixed}), bench.conditions)
+    whole = slice(0, len(bench.data))
     found = []
     for probe in range(_PROBES):
-        batch = draw_batch(probed, probe, data.x, data.labels, whole)
-        found.append(losses(network, batch, schedule, recipe.process, fixed.loss)[-1])
+        batch = probed.draw(probe, bench.data.x, bench.shown, whole)
+        found.append(probed.losses(network, batch)[-1])
     return torch.stack(found).mean().item()
 
 

@@ -3,17 +3,24 @@
 import argparse
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
+from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 from model.autoencoder import Codec, LatentCodec
-from model.bundle import write_bundle
+from model.bundle import Bundle, load_bundle, write_bundle
+from model.data.captions import read_captions
 from model.data.errors import DataError
 from model.evaluation.monitor import Monitor
+from model.sampling.conditions import Conditions, Wanted, conditions_for
 from model.specs.files import read_recipe
+from model.specs.layered import LayeredSpec
 from model.specs.recipe import Recipe
+from model.text.open import open_encoder
+from model.text.prompts import Prompts
 from model.training import checkpoint, run
 from model.training.arguments import PROGRAM, build_parser, execution_of
 from model.training.data import Data, open_data
@@ -23,7 +30,9 @@ from model.training.divergence import Diverged
 from model.training.journal import check_sinks, open_journal
 from model.training.loop import Hooks, train
 from model.training.measurement import open_measure
-from model.training.previews import Previewer, codec_for, grid_labels, random_labels
+from model.training.objective import Objective
+from model.training.previews import Previewer, codec_for, even_indices, random_indices, to_draw
+from model.training.stacking import check_stackable, read_origin, record_origin, stack_on
 from model.training.state import TrainingState, new_state
 from model.training.watch import Look, Outlet, Watch
 
@@ -42,6 +51,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
+@dataclass(frozen=True, slots=True)
+class _Means:
+    """What a run needs besides its data and its weights."""
+
+    below: Bundle | None  # trained lower scales to start from
+    prompts: Prompts | None  # reads the captions
+    conditions: Conditions
+    codec: Codec | None  # makes images of samples
+    drawable: tuple[Wanted, ...]  # what samples can be asked to show
+
+
 def _run(arguments: argparse.Namespace, world: World) -> int:
     recipe, execution = read_recipe(arguments.recipe), execution_of(arguments)
     if arguments.steps is not None:
@@ -54,7 +74,7 @@ def _run(arguments: argparse.Namespace, world: World) -> int:
     else:
         run.check_new(arguments.out)
     check_sinks(tensorboard=not arguments.no_tensorboard, wandb_project=arguments.wandb)
-    codec = _codec(arguments, recipe)
+    means = _means(arguments, recipe)
     measure = open_measure(arguments, recipe, world)
     data = open_data(
         recipe,
@@ -64,20 +84,43 @@ def _run(arguments: argparse.Namespace, world: World) -> int:
         class_index=arguments.class_index,
     )
     now = run.Circumstances(recipe, execution, world, arguments.data, data.count)
-    state = new_state(recipe, execution, world)
+    state = new_state(recipe, execution, world, prepare=_prepare(means.below))
     if arguments.resume:
         checkpoint.restore(arguments.out, state, world)
         run.check_steps(arguments.out, recipe, state.step)
         if world.leads and (change := run.difference(arguments.out, now)):
             print(f"continued otherwise, so not bit for bit: {change}", file=sys.stderr)
     world.wait()  # nobody writes before everybody has read
+    if world.leads:
+        run.record(arguments.out, now)
+        if means.below is not None:
+            record_origin(arguments.out, means.below)
+    if _train(arguments, now, state, data, means, measure):
+        _write_bundle(arguments, recipe, state, data, world, means)
+    elif world.leads:
+        print(f"stopped at step {state.step}; continue with --resume")
+    world.wait()  # one that leaves while others work may be taken for lost
+    return 0
+
+
+def _train(
+    arguments: argparse.Namespace,
+    now: run.Circumstances,
+    state: TrainingState,
+    data: Data,
+    means: _Means,
+    measure: Monitor | None,
+) -> bool:
+    """Train with everything that is shown beside it; True when the recipe is complete."""
+    recipe, world = now.recipe, now.world
     stopping = _StopRequested()
     with ExitStack() as opened:
-        outlet = None
-        if world.leads:
-            run.record(arguments.out, now)
-            outlet = _outlet(opened, arguments, recipe, state.step)
-        watch = _watch(arguments, recipe, _painter(codec, recipe, state, world), outlet, measure)
+        outlet = _outlet(opened, arguments, recipe, state.step) if world.leads else None
+        painter = None
+        if means.codec is not None:
+            codec = means.codec.to(world.device)
+            painter = Previewer(state.average, recipe, codec, means.conditions, world)
+        watch = _watch(arguments, recipe, means.drawable, painter, outlet, measure)
         keep = checkpoint.Keep(arguments.keep, arguments.keep_every)
         hooks = Hooks(
             report=watch.report,
@@ -89,14 +132,21 @@ def _run(arguments: argparse.Namespace, world: World) -> int:
             save_every=arguments.keep_every,
         )
         examples = opened.enter_context(closing(data.examples(state.step, state.position)))
-        done = train(recipe, execution, world, state, examples, hooks)
+        objective = Objective(recipe, means.conditions)
+        done = train(objective, now.execution, world, state, examples, hooks)
     _count_left_out(data, world)
-    if done:
-        _write_bundle(arguments, recipe, state, data, world, codec)
-    elif world.leads:
-        print(f"stopped at step {state.step}; continue with --resume")
-    world.wait()  # one that leaves while others work may be taken for lost
-    return 0
+    return done
+
+
+def _means(arguments: argparse.Namespace, recipe: Recipe) -> _Means:
+    prompts = _prompts(recipe)
+    return _Means(
+        below=_below(arguments, recipe),
+        prompts=prompts,
+        conditions=conditions_for(recipe.network, prompts),
+        codec=_codec(arguments, recipe),
+        drawable=_drawable(arguments, recipe),
+    )
 
 
 def _codec(arguments: argparse.Namespace, recipe: Recipe) -> Codec | None:
@@ -125,6 +175,7 @@ def _outlet(opened: ExitStack, arguments: argparse.Namespace, recipe: Recipe, st
 def _watch(
     arguments: argparse.Namespace,
     recipe: Recipe,
+    drawable: Sequence[Wanted],
     painter: Previewer | None,
     outlet: Outlet | None,
     measure: Monitor | None,
@@ -132,22 +183,58 @@ def _watch(
     """What is looked at while training; nothing is painted unless it was asked for."""
     grid = measured = None
     if arguments.samples_every is not None:
-        labels = grid_labels(recipe, arguments.sample_classes)
-        grid = Look(arguments.samples_every, labels, recipe.sampling)
+        chosen = even_indices(len(drawable), arguments.sample_classes)
+        wanted = tuple(drawable[index] for index in chosen)
+        grid = Look(arguments.samples_every, wanted, chosen, recipe.sampling)
     if arguments.measure_every is not None:
-        labels = random_labels(recipe, arguments.measure_samples)
-        chosen = {"steps": arguments.measure_steps, "guidance": arguments.measure_guidance}
-        sampling = recipe.sampling.model_copy(update=chosen)
-        measured = Look(arguments.measure_every, labels, sampling)
+        chosen = random_indices(recipe, len(drawable), arguments.measure_samples)
+        wanted = tuple(drawable[index] for index in chosen)
+        options = {"steps": arguments.measure_steps, "guidance": arguments.measure_guidance}
+        sampling = recipe.sampling.model_copy(update=options)
+        measured = Look(arguments.measure_every, wanted, chosen, sampling)
     return Watch(painter, grid, measured, measure, outlet)
 
 
-def _painter(
-    codec: Codec | None, recipe: Recipe, state: TrainingState, world: World
-) -> Previewer | None:
-    if codec is None:
+def _prompts(recipe: Recipe) -> Prompts | None:
+    """What reads the captions; None for a class model."""
+    if not isinstance(recipe.network, LayeredSpec):
         return None
-    return Previewer(state.average, recipe, codec.to(world.device), world)
+    assert recipe.text is not None
+    encoder, text = open_encoder(recipe.text), recipe.network.text
+    if encoder.identity.width != text.width:
+        msg = f"network.text.width: got {text.width}; the text encoder has {encoder.identity.width}"
+        raise ValueError(msg)
+    return Prompts(encoder, text.tokens)
+
+
+def _drawable(arguments: argparse.Namespace, recipe: Recipe) -> tuple[Wanted, ...]:
+    """All that samples can be asked to show; nothing where none are painted."""
+    prompts = None
+    if arguments.sample_prompts is not None:
+        prompts = read_captions(arguments.sample_prompts)
+    painted = arguments.samples_every is not None or arguments.measure_every is not None
+    if not painted and prompts is None:
+        return ()
+    return to_draw(recipe, prompts)
+
+
+def _below(arguments: argparse.Namespace, recipe: Recipe) -> Bundle | None:
+    """The trained network of the lower scales that this one is stacked on."""
+    if arguments.stack_on is None:
+        return None
+    if arguments.resume:
+        msg = "--stack-on: has no effect with --resume; allowed: at the start of a run"
+        raise ValueError(msg)
+    below = load_bundle(arguments.stack_on)
+    check_stackable(below, recipe, arguments.stack_on)
+    return below
+
+
+def _prepare(below: Bundle | None) -> Callable[[nn.Module], None]:
+    """What puts weights into a fresh network."""
+    if below is None:
+        return lambda network: None
+    return lambda network: stack_on(network, below)
 
 
 def _count_left_out(data: Data, world: World) -> None:
@@ -163,7 +250,7 @@ def _write_bundle(
     state: TrainingState,
     data: Data,
     world: World,
-    codec: Codec | None,
+    means: _Means,
 ) -> None:
     average = state.whole_average(recipe)
     if not world.leads:
@@ -175,7 +262,9 @@ def _write_bundle(
         data.classes,
         aliases=data.aliases,
         steps=state.step,
-        autoencoder=codec if isinstance(codec, LatentCodec) else None,
+        autoencoder=means.codec if isinstance(means.codec, LatentCodec) else None,
+        prompts=means.prompts,
+        stacked_on=read_origin(arguments.out),
     )
     print(f"trained {recipe.id} for {state.step} steps; bundle in {bundle}")
 

@@ -21,7 +21,9 @@ examples:
 
 --data is the folder of the emoji set, a folder of latents (python -m model.latents), or images:
 a folder with one folder a class, WebDataset shards (shards/{00000..00127}.tar), or a Hugging Face
-data set (hf:owner/name, hf:/folder, hf-stream:owner/name).
+data set (hf:owner/name, hf:/folder, hf-stream:owner/name). Images with captions lie in a folder
+with a .txt beside each or a metadata.jsonl, in shards with .txt or .json, or in a data set with a
+column of texts.
 
 Ctrl-C or SIGTERM saves a checkpoint and stops; the same command with --resume continues bit for
 bit, and with other options or another number of processes to rounding. torchrun ends its processes
@@ -50,6 +52,12 @@ def build_parser() -> Parser:
     )
     parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder of the run")
     parser.add_argument("--resume", action="store_true", help="continue from the newest checkpoint")
+    parser.add_argument(
+        "--stack-on",
+        type=Path,
+        metavar="BUNDLE",
+        help="start from a trained bundle of the recipe's lower scales (layered networks)",
+    )
     parser.add_argument(
         "--steps", type=integer(1, MAX_STEPS), metavar="N", help="steps in place of the recipe's"
     )
@@ -141,6 +149,11 @@ def _add_reports(parser: argparse.ArgumentParser) -> None:
         default=16,
         metavar="N",
         help="classes on such a grid, evenly chosen (default: 16)",
+    )
+    group.add_argument(
+        "--sample-prompts",
+        metavar="FILE",
+        help="what samples show where the data are images with captions: a prompt a line",
     )
     group.add_argument(
         "--measure-every",

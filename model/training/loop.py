@@ -17,21 +17,20 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from model.data.errors import DataError
-from model.diffusion.build import build_schedule
-from model.diffusion.schedule import Schedule
-from model.specs.recipe import Recipe
+from model.data.order import generator_for
 from model.specs.training import ExecutionSpec
 from model.training.distributed import World
 from model.training.divergence import Diverged, Recent, diagnose, is_finite
-from model.training.objective import Batch, draw_batch, losses
+from model.training.objective import Batch, Objective, Shown
 from model.training.optimiser import follow, rate_at, set_rate
 from model.training.state import TrainingState
 
-Examples = Iterator[tuple[Tensor, Tensor]]
-"""This process's examples, step by step: x0 (b, C, S, S) and labels (b,)."""
+Examples = Iterator[tuple[Tensor, Shown]]
+"""This process's examples, step by step: x0 (b, C, S, S) and what they show."""
 
 REPORT_EVERY = 50  # steps
 REMEMBERED = 20  # steps that a diagnosis looks back
+_DROPPED = 9  # stream of randomness
 
 
 class ReadElsewhere(DataError):
@@ -73,7 +72,7 @@ class Hooks:
 
 
 def train(
-    recipe: Recipe,
+    objective: Objective,
     execution: ExecutionSpec,
     world: World,
     state: TrainingState,
@@ -82,6 +81,8 @@ def train(
 ) -> bool:
     """Train `state` to the end of the recipe, or until some process is `stopping()`; saves on both.
 
+    What a network drops at random depends on (seed, step, process) alone.
+
     Returns:
         True when the recipe is complete.
 
@@ -89,8 +90,7 @@ def train(
         Diverged: a loss, gradient or weight was not finite; the state before that step is saved.
         DataError: examples cannot be read; the state is saved.
     """
-    spec = recipe.training
-    schedule = build_schedule(recipe.process.schedule)
+    spec = objective.recipe.training
     part = world.part(spec.batch)
     recent = Recent(deque(maxlen=REMEMBERED))
     clock = _Clock()
@@ -101,8 +101,9 @@ def train(
             break
         rate = rate_at(state.step, spec.steps, spec.optimiser)
         set_rate(state.optimiser, rate)
-        batch = draw_batch(recipe, state.step, *read, part).to(world.device)
-        own = _gradients(recipe, execution, schedule, state, batch)
+        batch = objective.draw(state.step, *read, part).to(world.device)
+        torch.manual_seed(generator_for(spec.seed, _DROPPED, state.step, world.rank).initial_seed())
+        own = _gradients(objective, execution, state, batch)
         branches = [total / world.size for total in world.total(own)]
         norm = _clip_gradients(state, most=spec.optimiser.clip_norm)
         recent.steps.append((state.step, sum(branches), norm, rate))
@@ -128,12 +129,12 @@ def train(
 
 def _next(
     examples: Examples, state: TrainingState, world: World, hooks: Hooks, clock: "_Clock"
-) -> tuple[Tensor, Tensor] | None:
+) -> tuple[Tensor, Shown] | None:
     """The examples of the next step; None where some process is to stop.
 
     This is where the processes agree: on stopping, on saving, and on one that cannot read.
     """
-    read: tuple[Tensor, Tensor] | DataError
+    read: tuple[Tensor, Shown] | DataError
     try:
         read = next(examples)
     except DataError as error:
@@ -172,9 +173,8 @@ def _all_finite(state: TrainingState, world: World) -> bool:
 
 
 def _gradients(
-    recipe: Recipe,
+    objective: Objective,
     execution: ExecutionSpec,
-    schedule: Schedule,
     state: TrainingState,
     batch: Batch,
 ) -> Tensor:
@@ -185,9 +185,7 @@ def _gradients(
     for index, piece in enumerate(parts):
         with state.sharing(last=index == len(parts) - 1):
             with state.arithmetic.forward():
-                branches = losses(
-                    state.replica, piece, schedule, recipe.process, recipe.training.loss
-                )
+                branches = objective.losses(state.replica, piece)
             state.arithmetic.backward(branches.sum() / len(parts))
         found.append(branches.detach())
     return torch.stack(found).mean(0)

@@ -7,7 +7,7 @@ from model.evaluation.classifier import ClassifierSpec
 from model.evaluation.display import Display
 from model.evaluation.evaluation import load_training_images
 from model.evaluation.monitor import Monitor, inception_monitor, small_monitor
-from model.specs.data import EmojiData
+from model.specs.data import CaptionedEmojiData, EmojiData
 from model.specs.recipe import Recipe
 from model.training.distributed import World
 
@@ -35,7 +35,7 @@ def open_measure(arguments: argparse.Namespace, recipe: Recipe, world: World) ->
     if (weights is None) != (reference is None):
         msg = "--inception and --reference: got one; allowed: both, for FID, or none"
         raise MeasurementRefused(msg)
-    if weights is None and not isinstance(recipe.data, EmojiData):
+    if weights is None and not isinstance(recipe.data, EmojiData | CaptionedEmojiData):
         msg = (
             f"--measure-every: data of kind {recipe.data.kind!r} are measured by FID; "
             f"allowed: with --inception FILE and --reference FILE"
@@ -48,7 +48,7 @@ def open_measure(arguments: argparse.Namespace, recipe: Recipe, world: World) ->
             return inception_monitor(
                 Path(weights), Path(reference), device=world.device, show=display.show
             )
-        assert isinstance(recipe.data, EmojiData)
+        assert isinstance(recipe.data, EmojiData | CaptionedEmojiData)
         real = load_training_images(recipe.data, Path(arguments.data))
         spec = ClassifierSpec()
         return small_monitor(

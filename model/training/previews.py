@@ -11,10 +11,14 @@ from torch import nn
 
 from model.autoencoder import Codec, PixelCodec, load_autoencoder
 from model.data.order import generator_for
+from model.evaluation.prompts import concept_prompts
 from model.files import write_whole
+from model.sampling.conditions import Conditions, Wanted
 from model.sampling.painter import Painter
 from model.sampling.pictures import encode_png, join_grid
-from model.sampling.samplers import table_for
+from model.sampling.samplers import tables_for
+from model.specs.data import CaptionedEmojiData, CaptionedImagesData
+from model.specs.layered import LayeredSpec
 from model.specs.process import LatentsSpec, PixelsSpec, SamplingDefaults
 from model.specs.recipe import Recipe
 from model.training.distributed import World
@@ -31,20 +35,22 @@ class Previewer:
     network: nn.Module
     recipe: Recipe
     codec: Codec
+    conditions: Conditions
     world: World
 
-    def paint(self, labels: Sequence[int], sampling: SamplingDefaults) -> NDArray[np.uint8]:
-        """An image of each class, image k by seed k; every process must call it.
+    def paint(self, wanted: Sequence[Wanted], sampling: SamplingDefaults) -> NDArray[np.uint8]:
+        """An image of each class or prompt, image k by seed k; every process must call it.
 
         Returns:
             (N, H, W, 3) on the leading process; nothing of use elsewhere.
         """
-        each = -(-len(labels) // self.world.size)
-        padded = [*labels, *[0] * (each * self.world.size - len(labels))]
+        recipe, each = self.recipe, -(-len(wanted) // self.world.size)
+        padded = [*wanted, *[wanted[0]] * (each * self.world.size - len(wanted))]
         part = self.world.part(len(padded))
-        painter = Painter(self.network, self.recipe.network, self.recipe.process, self.codec)
-        table = table_for(
-            self.recipe.process,
+        painter = Painter(self.network, recipe.network, recipe.process, self.codec, self.conditions)
+        tables = tables_for(
+            recipe.process,
+            recipe.network.sides,
             sampling,
             sampler=sampling.sampler,
             steps=sampling.steps,
@@ -53,11 +59,11 @@ class Previewer:
         of_process: list[list[NDArray[np.uint8]]] = [[] for _ in range(self.world.size)]
         for start in range(part.start, part.stop, BATCH):
             seeds = range(start, min(start + BATCH, part.stop))
-            made = painter.paint(table, [padded[k] for k in seeds], seeds)
+            made = painter.paint(tables, [padded[k] for k in seeds], seeds)
             for images, found in zip(of_process, self.world.collected(made), strict=False):
                 images.append(found)
         parts = [image for images in of_process for image in images]
-        return np.concatenate(parts)[: len(labels)] if parts else np.empty(0, np.uint8)
+        return np.concatenate(parts)[: len(wanted)] if parts else np.empty(0, np.uint8)
 
 
 def codec_for(recipe: Recipe, autoencoder: str | None) -> Codec:
@@ -80,23 +86,44 @@ def codec_for(recipe: Recipe, autoencoder: str | None) -> Codec:
             return load_autoencoder(autoencoder, spec)
 
 
-def grid_labels(recipe: Recipe, classes: int) -> tuple[int, ...]:
-    """Up to `classes` evenly chosen classes, the same at every step."""
-    count = min(classes, recipe.network.classes)
-    return tuple(k * recipe.network.classes // count for k in range(count))
+def to_draw(recipe: Recipe, prompts: Sequence[str] | None) -> tuple[Wanted, ...]:
+    """All that samples of this recipe can be asked to show, in a fixed order.
+
+    Args:
+        recipe: what is trained.
+        prompts: for images with captions, which do not tell what to ask for.
+
+    Raises:
+        ValueError: prompts are missing or have no effect.
+    """
+    captioned = isinstance(recipe.data, CaptionedImagesData)
+    if captioned != (prompts is not None):
+        needed = "needed to see samples" if captioned else "has no effect"
+        msg = f"--sample-prompts: {needed}; allowed: with data of kind 'captioned-images'"
+        raise ValueError(msg)
+    if prompts is not None:
+        return tuple(prompts)
+    if isinstance(recipe.data, CaptionedEmojiData):
+        return concept_prompts(recipe.data)
+    assert not isinstance(recipe.network, LayeredSpec)
+    return tuple(range(recipe.network.classes))
 
 
-def random_labels(recipe: Recipe, count: int) -> tuple[int, ...]:
-    """Classes of `count` samples to measure, the same at every step."""
+def even_indices(drawable: int, most: int) -> tuple[int, ...]:
+    """Up to `most` of `drawable` things, evenly chosen, the same at every step."""
+    count = min(most, drawable)
+    return tuple(k * drawable // count for k in range(count))
+
+
+def random_indices(recipe: Recipe, drawable: int, count: int) -> tuple[int, ...]:
+    """Which of `drawable` things `count` samples to measure show, the same at every step."""
     generator = generator_for(recipe.training.seed, _CLASSES)
-    chosen: list[int] = torch.randint(
-        recipe.network.classes, (count,), generator=generator
-    ).tolist()
+    chosen: list[int] = torch.randint(drawable, (count,), generator=generator).tolist()
     return tuple(chosen)
 
 
 def write_grid(
-    run: Path, step: int, images: NDArray[np.uint8], labels: Sequence[int], name: str
+    run: Path, step: int, images: NDArray[np.uint8], shown: Sequence[Wanted], name: str
 ) -> NDArray[np.uint8]:
     """Write RUN/samples/step-N.png from images (N, S, S, 3); returns the sheet."""
     columns = max(1, round(len(images) ** 0.5))
@@ -104,7 +131,7 @@ def write_grid(
     sheet = join_grid(list(images), columns=columns, scale=scale)
     folder = run / "samples"
     folder.mkdir(exist_ok=True)
-    facts = {"step": step, "classes": list(labels), "first_seed": 0}
+    facts = {"step": step, "shows": list(shown), "first_seed": 0}
     content = encode_png(sheet, description=name, parameters=facts)
     write_whole(folder / f"step-{step:09d}.png", content)
     return sheet

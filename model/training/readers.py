@@ -16,18 +16,21 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_in
 
 from model.autoencoder import PixelCodec, draw_latent
 from model.data.errors import DataError
-from model.data.order import batch_indices, generator_for, normal
+from model.data.order import batch_indices, generator_for, normal, one_of_each
 from model.data.source import Example, Source, Stream, to_unit
-from model.specs.data import ImagesData, LatentsData
+from model.specs.data import CaptionedImagesData, ImagesData, LatentsData
 from model.specs.process import LatentsSpec, PixelsSpec
 from model.specs.recipe import Recipe
 from model.training.distributed import World
 
 logger = logging.getLogger(__name__)
 
-_FLIPS, _LATENTS = 3, 4  # streams of randomness
+_FLIPS, _LATENTS, CAPTIONS = 3, 4, 6  # streams of randomness
 
-Examples = Generator[tuple[Tensor, Tensor], None, None]
+Annotations = Tensor | tuple[str, ...]
+"""What a step's examples show: labels (b,) int64, or a caption of each."""
+
+Examples = Generator[tuple[Tensor, Annotations], None, None]
 """This process's part of every step; closing it ends the processes that read ahead."""
 
 Position = list[tuple[int, int]]
@@ -57,7 +60,7 @@ class ByIndex:
 
     @property
     def classes(self) -> Sequence[str]:
-        """Names in index order."""
+        """Names in index order; none where examples have captions."""
         return self.source.classes
 
     @property
@@ -92,7 +95,7 @@ class _Steps(Dataset["_Read"]):
             examples = [self._source[int(i)] for i in chosen]
         except DataError as error:
             return _Read(_Failure(str(error)), {})
-        return _Read(_tensors(examples, self._recipe, step, part), _news(self._source.bad))
+        return _Read(_batch(examples, self._recipe, step, part), _news(self._source.bad))
 
 
 @dataclass(slots=True)
@@ -117,7 +120,7 @@ class InSequence:
 
     @property
     def classes(self) -> Sequence[str]:
-        """Names in index order."""
+        """Names in index order; none where examples have captions."""
         return self.stream.classes
 
     @property
@@ -140,12 +143,12 @@ class InSequence:
             worker_init_fn=_settle,
         )
         for item, share, epoch, used in loader:
-            tensors = _unpacked(item, self._told)
+            batch = _unpacked(item, self._told)
             self.position = [
                 (epoch, used) if turn == share else where
                 for turn, where in enumerate(self.position)
             ]
-            yield tensors
+            yield batch
 
 
 class _Shares(IterableDataset["tuple[_Read, int, int, int]"]):
@@ -171,7 +174,7 @@ class _Shares(IterableDataset["tuple[_Read, int, int, int]"]):
             except DataError as error:
                 yield _Read(_Failure(str(error)), {}), share, 0, 0
                 return
-            batch = _tensors([example for example, _, _ in chosen], self._recipe, step, part)
+            batch = _batch([example for example, _, _ in chosen], self._recipe, step, part)
             _, epoch, used = chosen[-1]
             yield _Read(batch, _news(self._stream.bad)), share, epoch, used
             step += turns
@@ -215,7 +218,7 @@ class _Failure:
 class _Read:
     """A step's part on its way out of a reading process, and what that process left out so far."""
 
-    batch: tuple[Tensor, Tensor] | _Failure
+    batch: tuple[Tensor, Annotations] | _Failure
     left_out: Mapping[str, str]
 
 
@@ -224,8 +227,8 @@ def _news(bad: Mapping[str, str]) -> Mapping[str, str]:
     return {} if get_worker_info() is None else bad
 
 
-def _unpacked(read: _Read, told: dict[str, str]) -> tuple[Tensor, Tensor]:
-    """The tensors; what was left out is added to `told` and logged the first time."""
+def _unpacked(read: _Read, told: dict[str, str]) -> tuple[Tensor, Annotations]:
+    """A step's part; what was left out is added to `told` and logged the first time."""
     if isinstance(read.batch, _Failure):
         raise ExamplesUnreadable(read.batch.message)
     for where in read.left_out.keys() - told.keys():
@@ -241,25 +244,43 @@ def _settle(_: int) -> None:
     logging.disable(logging.WARNING)
 
 
-def _tensors(
+def _batch(
     examples: Sequence[Example], recipe: Recipe, step: int, part: slice
-) -> tuple[Tensor, Tensor]:
-    """Flip and encode the examples of a step: x0 (b, C, S, S) and labels (b,)."""
-    labels = torch.tensor([example.label for example in examples])
+) -> tuple[Tensor, Annotations]:
+    """Flip and encode the examples of a step: x0 (b, C, S, S) and what they show."""
     spec = recipe.training
-    generator = generator_for(spec.seed, _FLIPS, step)
-    flipped = torch.rand(spec.batch, generator=generator)[part] < 0.5
     match recipe.data, recipe.process.codec:
         case ImagesData(flip=flip), PixelsSpec() as codec:
-            images = to_unit(np.stack([e.value for e in examples]).astype(np.uint8, copy=False))
-            if flip:
-                images = torch.where(flipped.view(-1, 1, 1, 1), images.flip(-1), images)
-            return PixelCodec(codec).encode(images), labels
+            x0 = _pixels(examples, codec, _flipped(recipe, step, part) & flip)
+            return x0, _labels(examples)
+        case CaptionedImagesData(flip=flip), PixelsSpec() as codec:
+            x0 = _pixels(examples, codec, _flipped(recipe, step, part) & flip)
+            captions = [example.captions for example in examples]
+            return x0, one_of_each(captions, spec.batch, part, spec.seed, CAPTIONS, step)
         case LatentsData(), LatentsSpec() as codec:
             moments = torch.from_numpy(np.stack([e.value for e in examples])).float()
             shape = (codec.channels, *moments.shape[2:])
             noise = normal(shape, part, spec.seed, _LATENTS, step)
-            return draw_latent(moments, noise, codec.scale), labels
+            return draw_latent(moments, noise, codec.scale), _labels(examples)
         case _:
             msg = f"{recipe.data.kind} data are not read example by example"
             raise AssertionError(msg)
+
+
+def _labels(examples: Sequence[Example]) -> Tensor:
+    """(b,) int64."""
+    return torch.tensor([example.label for example in examples])
+
+
+def _flipped(recipe: Recipe, step: int, part: slice) -> Tensor:
+    """Which examples of a step are mirrored where the data allow it: (b,) bool."""
+    spec = recipe.training
+    generator = generator_for(spec.seed, _FLIPS, step)
+    return torch.rand(spec.batch, generator=generator)[part] < 0.5
+
+
+def _pixels(examples: Sequence[Example], codec: PixelsSpec, flipped: Tensor) -> Tensor:
+    """Encode crops, some of them mirrored: (b, C, S, S)."""
+    images = to_unit(np.stack([e.value for e in examples]).astype(np.uint8, copy=False))
+    images = torch.where(flipped.view(-1, 1, 1, 1), images.flip(-1), images)
+    return PixelCodec(codec).encode(images)

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from model.files import write_whole
-from model.specs.data import DataSpec, EmojiData, OnBad
+from model.specs.data import CaptionedEmojiData, DataSpec, EmojiData, OnBad
 from model.specs.recipe import Recipe
 from model.specs.training import ExecutionSpec
 from model.training import checkpoint
@@ -61,12 +61,22 @@ def check_same(run: Path, recipe: Recipe) -> None:
         return  # no run at all, which `restore` refuses
     started = Recipe.model_validate_json(path.read_text("utf-8"))
     same: list[tuple[str, object, object]] = [
-        (part, getattr(started, part), getattr(recipe, part)) for part in ("network", "process")
+        (part, getattr(started, part), getattr(recipe, part))
+        for part in ("network", "process", "text")
     ]
     same.append(("data", _order(started.data), _order(recipe.data)))
     same += [
         (f"training.{part}", getattr(started.training, part), getattr(recipe.training, part))
-        for part in ("seed", "batch", "class_dropout", "loss", "times")
+        for part in (
+            "seed",
+            "batch",
+            "condition_dropout",
+            "loss",
+            "measured",
+            "scale_weights",
+            "crop",
+            "times",
+        )
     ]
     for part, before, now in same:
         if before != now:
@@ -90,7 +100,7 @@ def check_steps(run: Path, recipe: Recipe, step: int) -> None:
 
 def _order(data: DataSpec) -> DataSpec:
     """What of the data decides which example is which; a policy on bad ones may change."""
-    if isinstance(data, EmojiData):
+    if isinstance(data, EmojiData | CaptionedEmojiData):
         return data
     return data.model_copy(update={"on_bad": OnBad.STOP})
 

@@ -1,7 +1,7 @@
 """Everything that changes while training."""
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from model.denoisers.build import blocks_of, build_denoiser
+from model.denoisers.build import blank_inputs, blocks_of, build_denoiser
 from model.specs.recipe import Recipe
 from model.specs.training import ExecutionSpec, Parallelism
 from model.training.distributed import World
@@ -117,11 +117,25 @@ def _like(parameter: Tensor, value: Tensor) -> Tensor:
     return distribute_tensor(value, mesh, placements, src_data_rank=None)
 
 
-def new_state(recipe: Recipe, execution: ExecutionSpec, world: World) -> TrainingState:
-    """Fresh weights from the recipe's seed on this process's device, ready to be trained."""
+def new_state(
+    recipe: Recipe,
+    execution: ExecutionSpec,
+    world: World,
+    *,
+    prepare: Callable[[nn.Module], None] = lambda network: None,
+) -> TrainingState:
+    """Weights on this process's device, ready to be trained.
+
+    Args:
+        recipe: its seed determines fresh weights.
+        execution: how they are to be trained.
+        world: the processes.
+        prepare: called with the fresh network, to put other weights into it.
+    """
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(recipe.training.seed)
         network = build_denoiser(recipe.network)
+    prepare(network)
     average = copy.deepcopy(network).requires_grad_(requires_grad=False)
     network, average = network.to(world.device), average.to(world.device)
     if execution.checkpoint_activations:
@@ -159,12 +173,10 @@ def _settle_buckets(state: TrainingState, recipe: Recipe, part: slice, pieces: i
     How the sum over three or more processes is rounded follows from a gradient's place, so that
     the first step of a continued run would not be that of a run that was never stopped.
     """
-    spec, device = recipe.network, next(state.network.parameters()).device
     count = (part.stop - part.start) // pieces
-    x = torch.zeros(count, spec.channels, spec.size, spec.size, device=device)
-    t = torch.full((count,), recipe.process.t_max, device=device)
-    y = torch.zeros(count, dtype=torch.int64, device=device)
+    device = next(state.network.parameters()).device
+    inputs = blank_inputs(recipe.network, count, device, t=recipe.process.t_max)
     with state.arithmetic.forward():
-        outputs = state.replica(x, t, y)
+        outputs = state.replica(*inputs)
     sum(output.float().sum() for output in outputs).backward()
     state.network.zero_grad(set_to_none=True)

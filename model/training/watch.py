@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from model.evaluation.monitor import Monitor
+from model.sampling.conditions import Wanted
 from model.specs.process import SamplingDefaults
 from model.training.display import Display
 from model.training.journal import Journal
@@ -15,10 +16,11 @@ from model.training.previews import Previewer, write_grid
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """Images to paint every so many steps."""
+    """Images to paint every so many steps: what each shows, and its index among all that can."""
 
     every: int
-    labels: tuple[int, ...]
+    wanted: tuple[Wanted, ...]
+    indices: tuple[int, ...]
     sampling: SamplingDefaults
 
     def due(self, step: int) -> bool:
@@ -62,14 +64,14 @@ class Watch:
         if self.painter is None:
             return
         if self.grid is not None and self.grid.due(step):
-            images = self.painter.paint(self.grid.labels, self.grid.sampling)
+            images = self.painter.paint(self.grid.wanted, self.grid.sampling)
             if self.outlet is not None:
                 sheet = write_grid(
-                    self.outlet.run, step, images, self.grid.labels, self.painter.recipe.id
+                    self.outlet.run, step, images, self.grid.wanted, self.painter.recipe.id
                 )
                 self.outlet.journal.picture(step, "samples", sheet)
         if self.measured is not None and self.measured.due(step):
-            images = self.painter.paint(self.measured.labels, self.measured.sampling)
+            images = self.painter.paint(self.measured.wanted, self.measured.sampling)
             if self.outlet is not None and self.measure is not None:
-                figures = self.measure(images, np.array(self.measured.labels))
+                figures = self.measure(images, np.array(self.measured.indices))
                 self.outlet.journal.numbers(step, figures)

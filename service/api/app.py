@@ -14,6 +14,7 @@ from service.api.middleware import BodyLimit, RequestLog
 from service.api.routes import health, images, jobs, models, page
 from service.metrics import Metrics
 from service.queue.forecast import Forecast
+from service.queue.previews import Previews
 from service.queue.registry import Registry
 from service.queue.store import JobQueue
 from service.settings import Settings
@@ -34,6 +35,7 @@ def create_app(redis: Redis, metrics_registry: CollectorRegistry, settings: Sett
             result_ttl_s=settings.result_ttl_s,
             idempotency_ttl_s=settings.idempotency_ttl_s,
         ),
+        previews=Previews(redis),
         registry=Registry(redis),
         forecast=Forecast(redis),
         metrics=Metrics(metrics_registry),

@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from service.metrics import Metrics
 from service.queue.forecast import Forecast
+from service.queue.previews import Previews
 from service.queue.registry import Registry
 from service.queue.store import JobQueue
 from service.settings import Settings
@@ -19,6 +20,7 @@ class Backend:
     """The API's side of the queue, its counters and its settings."""
 
     queue: JobQueue
+    previews: Previews
     registry: Registry
     forecast: Forecast
     metrics: Metrics

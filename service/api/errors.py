@@ -46,6 +46,7 @@ MEANINGS: Mapping[type[ServiceError], Meaning] = MappingProxyType(
         errors.QueueFull: Meaning(429, "queue-full", "The queue is full"),
         errors.JobNotFound: Meaning(404, "job-not-found", "No such job"),
         errors.ImageNotReady: Meaning(404, "image-not-ready", "No such image"),
+        errors.PreviewNotReady: Meaning(404, "preview-not-ready", "No such preview"),
         errors.JobCancelled: Meaning(409, "job-cancelled", "The job was cancelled"),
         errors.JobFailed: Meaning(500, "job-failed", "The job failed"),
         errors.WaitCutShort: Meaning(503, "server-stopping", "The server stops"),

@@ -2,7 +2,7 @@
 
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -28,6 +28,36 @@ class _Numbers:
     size: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Subject:
+    """What is drawn: a class with whatever prompt came with it, or a prompt."""
+
+    label: int | None
+    class_name: str | None
+    prompt: str | None
+
+
+def choose(fields: ImageFields, cards: Sequence[ModelCard]) -> ModelCard:
+    """The model of a request that names none: the first, by id, that can draw what is asked for.
+
+    Models with classes come first where class_label is given, else models that draw from a prompt.
+
+    Args:
+        fields: what the client sent; numbers and sizes play no part.
+        cards: of the models that are served, at least one.
+
+    Returns:
+        Where no model can draw it, the first one asked, which will say why.
+    """
+    wanted = "prompt" if fields.class_label is None else "class"
+    ordered = sorted(cards, key=lambda card: (wanted not in card.conditioning, card.id))
+    for card in ordered:
+        with suppress(RequestRejected):
+            _subject(fields, card)
+            return card
+    return ordered[0]
+
+
 def resolve(fields: ImageFields, card: ModelCard, *, max_images: int) -> ImageRequest:
     """Fill in defaults and check every field against the card.
 
@@ -41,18 +71,17 @@ def resolve(fields: ImageFields, card: ModelCard, *, max_images: int) -> ImageRe
     """
     numbers = _with_defaults(fields, card)
     rejections = list(_out_of_range(numbers, card, max_images))
-    label = 0
     try:
-        label = _class_index(fields, card)
+        subject = _subject(fields, card)
     except RequestRejected as rejection:
         rejections.append(rejection)
     if rejections:
         raise FieldsRejected(rejections)
     return ImageRequest(
         model=card.id,
-        label=label,
-        class_name=card.classes[label].name,
-        prompt=fields.prompt or None,
+        label=subject.label,
+        class_name=subject.class_name,
+        prompt=subject.prompt,
         n=numbers.n,
         seed=numbers.seed,
         steps=numbers.steps,
@@ -113,10 +142,16 @@ def _out_of_range(numbers: _Numbers, card: ModelCard, max_images: int) -> Iterat
         yield RequestRejected("size", numbers.size, ", ".join(["auto", *sizes]))
 
 
+def _subject(fields: ImageFields, card: ModelCard) -> _Subject:
+    """The prompt where the model draws from one, else a class; class_label asks for a class."""
+    if fields.class_label is None and "prompt" in card.conditioning:
+        return _Subject(None, None, (fields.prompt or "").strip())
+    label = _class_index(fields, card)
+    return _Subject(label, card.classes[label].name, fields.prompt or None)
+
+
 def _class_index(fields: ImageFields, card: ModelCard) -> int:
     """The class that class_label, the prompt, or both name."""
-    if "class" not in card.conditioning:
-        raise RequestRejected("model", card.id, "a model that is conditioned on classes")
     prompt = (fields.prompt or "").strip()
     if fields.class_label is None:
         if not prompt:
@@ -124,7 +159,7 @@ def _class_index(fields: ImageFields, card: ModelCard) -> int:
             raise RequestRejected("class_label", None, allowed)
         return _class_named(prompt, card)
     label = card.class_index("class_label", fields.class_label)
-    if prompt and _class_named(prompt, card) != label:
+    if "prompt" not in card.conditioning and prompt and _class_named(prompt, card) != label:
         name = card.classes[label].name
         raise RequestRejected("prompt", prompt, f"empty, or {name!r} as class_label says")
     return label

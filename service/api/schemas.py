@@ -23,23 +23,31 @@ class ImageFields(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     model: str | None = Field(
-        None, max_length=MAX_NAME, description="Model id of GET /v1/models; default: the first."
+        None,
+        max_length=MAX_NAME,
+        description="Model id of GET /v1/models. Default: the first, by id, that can draw what is "
+        "asked for; where class_label is given models with classes come first, else models that "
+        "draw from a prompt.",
     )
     prompt: str | None = Field(
         None,
         max_length=MAX_PROMPT,
-        description="The class to draw, by name: `tiger face` or `a tiger face`. May be empty or "
-        "left out where class_label is given.",
+        description="What to draw. A model whose `conditioning` has prompt takes any text; empty "
+        "or left out, it draws an unconditional image. Of the others it is a class by name: "
+        "`tiger face` or `a tiger face`, and may be empty where class_label is given.",
     )
     class_label: int | Annotated[str, Field(max_length=MAX_NAME)] | None = Field(
         None,
-        description="The class to draw, by index, name or alias, as GET /v1/models lists them.",
+        description="The class to draw, by index, name or alias, as GET /v1/models lists them; "
+        "only for models whose `conditioning` has class.",
     )
     n: int | None = Field(
         None, ge=1, description="Images, 1 by default; image k is drawn from seed + k."
     )
     size: str | None = Field(
-        None, max_length=20, description="`auto` or a size of the model, such as `32x32`."
+        None,
+        max_length=20,
+        description="`auto` or a size of the model, such as `32x32`; a smaller one costs less.",
     )
     seed: int | None = Field(
         None, ge=0, le=MAX_SEED, description="Equal requests with equal seeds give equal images."

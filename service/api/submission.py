@@ -1,7 +1,7 @@
 """From a body to a queued job, and from a job to a cancelled one; what happens is counted."""
 
 from service.api.backend import Backend
-from service.api.resolution import resolve, sample_steps
+from service.api.resolution import choose, resolve, sample_steps
 from service.api.schemas import ImageFields
 from service.cards import ModelCard
 from service.errors import FieldsRejected, ModelUnknown, ModelUnserved, QueueFull
@@ -34,7 +34,7 @@ async def submit(
         QueueFull: too many jobs wait already.
         IdempotencyClash: the key came with another body before.
     """
-    card = await _card(backend, fields.model)
+    card = await _card(backend, fields)
     outcomes = backend.metrics.requests
     try:
         request = resolve(fields, card, max_images=backend.settings.max_images)
@@ -69,13 +69,14 @@ async def cancel(backend: Backend, job_id: str) -> Job:
     return after
 
 
-async def _card(backend: Backend, model: str | None) -> ModelCard:
-    """The card of a model that is served now; of the first where none is named."""
+async def _card(backend: Backend, fields: ImageFields) -> ModelCard:
+    """The card of the model named, or of one that can serve where none is."""
+    model = fields.model
     served = await backend.registry.models()
     if model is None:
         if not served:
             raise ModelUnserved(None)
-        return served[min(served)]
+        return choose(fields, list(served.values()))
     if model in served:
         return served[model]
     if model in await backend.registry.known_models():

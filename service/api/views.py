@@ -1,6 +1,7 @@
 """What clients get to see: the wire contract of answers."""
 
 import base64
+from collections.abc import Mapping
 from typing import Literal, Self
 
 from fastapi import Request
@@ -16,9 +17,9 @@ class Parameters(BaseModel):
     """What exactly is drawn, every default filled in."""
 
     model: str
-    class_label: int = Field(description="Class index.")
-    class_name: str
-    prompt: str | None
+    class_label: int | None = Field(description="Class index; null where the prompt is drawn.")
+    class_name: str | None
+    prompt: str | None = Field(description="As it is drawn, or as it came with a class.")
     n: int
     seed: int = Field(description="Of the first image; image k is drawn from seed + k.")
     steps: int
@@ -55,6 +56,14 @@ class JobImage(BaseModel):
     url: str = Field(description="PNG, WebP or JPEG, as the Accept header asks.")
 
 
+class JobPreview(BaseModel):
+    """What one image of a running job looks like by now."""
+
+    index: int
+    calls_done: int = Field(description="Network calls made for the image when it was taken.")
+    url: str = Field(description="The newest one; PNG, WebP or JPEG, as the Accept header asks.")
+
+
 class JobView(BaseModel):
     """A job as GET /v1/jobs/{id} shows it; times are Unix seconds."""
 
@@ -73,12 +82,27 @@ class JobView(BaseModel):
     deadline_at: float | None
     attempts: int
     images: list[JobImage] = Field(description="Empty until the job has succeeded.")
+    previews: list[JobPreview] = Field(
+        description="Of images being drawn now, by models whose card says `previews`."
+    )
+    warnings: list[str] = Field(
+        description="What to know about the request, such as that its prompt is cut off; known "
+        "once the job runs."
+    )
     error: str | None
     parameters: Parameters
 
     @classmethod
-    def of(cls, job: Job, request: Request, *, position: int | None, eta_s: float | None) -> Self:
-        """Show a job to whoever sent this HTTP request."""
+    def of(
+        cls,
+        job: Job,
+        request: Request,
+        *,
+        position: int | None,
+        eta_s: float | None,
+        previews: Mapping[int, int],
+    ) -> Self:
+        """Show a job to whoever sent this HTTP request; `previews` from `Previews.present`."""
         succeeded = job.status is JobStatus.SUCCEEDED
         calls = job.request.n * job.request.steps
         return cls(
@@ -99,6 +123,15 @@ class JobView(BaseModel):
                 JobImage(index=k, seed=job.request.seed + k, url=image_url(request, job, k))
                 for k in range(job.request.n if succeeded else 0)
             ],
+            previews=[
+                JobPreview(
+                    index=k,
+                    calls_done=calls_done,
+                    url=str(request.url_for("read_preview", job_id=job.id, index=k)),
+                )
+                for k, calls_done in previews.items()
+            ],
+            warnings=list(job.warnings),
             error=job.error,
             parameters=Parameters.of(job.request),
         )
@@ -109,7 +142,7 @@ class GeneratedImage(BaseModel):
 
     b64_json: str | None = None
     url: str | None = None
-    revised_prompt: str = Field(description="Name of the class that was drawn.")
+    revised_prompt: str = Field(description="Name of the class, or the prompt, that was drawn.")
     seed: int
 
 
@@ -122,6 +155,9 @@ class Generation(BaseModel):
     output_format: Format
     size: str
     job_id: str
+    warnings: list[str] = Field(
+        description="What to know about the request, such as that its prompt is cut off."
+    )
     parameters: Parameters
 
     @classmethod
@@ -133,7 +169,7 @@ class Generation(BaseModel):
             [
                 GeneratedImage(
                     b64_json=text,
-                    revised_prompt=job.request.class_name,
+                    revised_prompt=job.request.subject,
                     seed=job.request.seed + k,
                 )
                 for k, text in enumerate(encoded)
@@ -148,7 +184,7 @@ class Generation(BaseModel):
             [
                 GeneratedImage(
                     url=image_url(request, job, k),
-                    revised_prompt=job.request.class_name,
+                    revised_prompt=job.request.subject,
                     seed=job.request.seed + k,
                 )
                 for k in range(job.request.n)
@@ -163,6 +199,7 @@ class Generation(BaseModel):
             output_format=job.request.format,
             size=size_name(job.request.size),
             job_id=job.id,
+            warnings=list(job.warnings),
             parameters=Parameters.of(job.request),
         )
 

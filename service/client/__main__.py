@@ -21,6 +21,7 @@ _EPILOG = """\
 examples:
   dimr-client models
   dimr-client generate "tiger face" -n 4 --seed 7 --out images
+  dimr-client generate "a red apple" --model emoji-text --size 32x32
   dimr-client generate --class 12 --steps 30 --guidance 2 --format webp
   id=$(dimr-client submit "tiger face") && dimr-client status "$id"
   dimr-client fetch "$id" --out images
@@ -122,21 +123,25 @@ def _parser() -> argparse.ArgumentParser:
 def _request_options() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(add_help=False)
     add = options.add_argument
-    add("prompt", nargs="?", help='what to draw, by name: "tiger face"')
+    add(
+        "prompt",
+        nargs="?",
+        help="what to draw: any text for a model that draws from prompts, else a class by name",
+    )
     add(
         "--class",
         dest="class_label",
         type=lambda text: int(text) if text.isdecimal() else text,
         metavar="CLASS",
-        help="what to draw, by index or name",
+        help="what to draw, by index or name, for a model with classes",
     )
-    add("--model", help="model id; default: the server's first")
+    add("--model", help="model id; default: the first that can draw what is asked for")
     add("-n", type=int, metavar="IMAGES", help="number of images; default: 1")
     add("--seed", type=int, help="of the first image; the next ones count up; default: random")
     add("--steps", type=int, help="network calls per image; more is slower and finer")
     add("--guidance", type=_finite, help="classifier-free guidance; 1 for none")
     add("--sampler", help="one of the model's samplers")
-    add("--size", help="such as 32x32")
+    add("--size", help="one of the model's, such as 32x32; default: see `dimr-client models`")
     add("--format", help="png, webp or jpeg; default: png")
     add("--compression", type=int, metavar="QUALITY", help="0 to 100, of webp and jpeg")
     add("--priority", help="high, normal or low; default: normal")
@@ -166,7 +171,7 @@ def _out_options() -> argparse.ArgumentParser:
         type=Path,
         default=Path(),
         metavar="FOLDER",
-        help="where to write CLASS-SEED.FORMAT; default: here",
+        help="where to write WHAT-SEED.FORMAT; default: here",
     )
     return options
 

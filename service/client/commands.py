@@ -18,6 +18,7 @@ from service.client.documents import Job, Model
 from service.client.errors import InputInvalid, JobEnded
 
 POLL_S = 0.2
+MAX_SLUG = 50  # characters of a prompt in a file name: at most 200 of a file system's 255 bytes
 TERMINAL = ("succeeded", "failed", "cancelled", "expired")
 
 
@@ -107,12 +108,16 @@ class Commands:
         return job
 
     def _write_images(self, job: Job, folder: Path) -> None:
+        for warning in job["warnings"]:
+            self.progress.print(
+                f"warning: {warning}", markup=False, highlight=False, soft_wrap=True
+            )
         if job["status"] != "succeeded":
             raise JobEnded(job["id"], job["status"], job["error"])
         suffix = job["parameters"]["output_format"]
         for image in job["images"]:
             data = self.connection.image(job["id"], image["index"], f"image/{suffix}")
-            path = folder / f"{_slug(job['parameters']['class_name'])}-{image['seed']}.{suffix}"
+            path = folder / f"{_slug(_subject(job))}-{image['seed']}.{suffix}"
             try:
                 path.write_bytes(data)
             except OSError as error:
@@ -132,9 +137,12 @@ def _prepare(folder: Path) -> None:
 def _summary(model: Model) -> str:
     defaults, limits = model["defaults"], model["limits"]
     sizes = ", ".join(f"{side}x{side}" for side in model["sizes"])
+    if len(model["sizes"]) > 1:
+        sizes += f" (default {defaults['size']}x{defaults['size']})"
+    classes = f", {len(model['classes'])} classes" if model["classes"] else ""
     return (
-        f"{model['id']}: {' and '.join(model['conditioning'])} to {sizes}, "
-        f"{len(model['classes'])} classes; samplers {', '.join(model['samplers'])} "
+        f"{model['id']}: {' and '.join(model['conditioning'])} to {sizes}{classes}; "
+        f"samplers {', '.join(model['samplers'])} "
         f"(default {defaults['sampler']}); "
         f"steps {limits['min_steps']} to {limits['max_steps']} ({defaults['steps']}); "
         f"guidance {limits['min_guidance']:g} to {limits['max_guidance']:g} "
@@ -149,5 +157,10 @@ def _stage(job: Job) -> str:
     return f"{job['status']}{ahead}{left}"
 
 
+def _subject(job: Job) -> str:
+    parameters = job["parameters"]
+    return parameters["class_name"] or parameters["prompt"] or ""
+
+
 def _slug(name: str) -> str:
-    return re.sub(r"\W+", "-", name.casefold()).strip("-") or "image"
+    return re.sub(r"\W+", "-", name.casefold())[:MAX_SLUG].strip("-") or "image"

@@ -6,7 +6,8 @@ from typing import TypedDict
 class Parameters(TypedDict):
     """What exactly is drawn."""
 
-    class_name: str
+    class_name: str | None
+    prompt: str | None
     n: int
     output_format: str
 
@@ -30,6 +31,7 @@ class Job(TypedDict):
     progress: float
     cost: int
     images: list[JobImage]
+    warnings: list[str]
     error: str | None
     parameters: Parameters
 

@@ -1,11 +1,12 @@
 """Jobs and their codec: what is asked, where it stands, and how Redis holds it."""
 
+import json
 import secrets
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from service.images import Format
 
@@ -30,13 +31,16 @@ class JobStatus(StrEnum):
 
 
 class ImageRequest(BaseModel):
-    """One validated request: every field has its final value, nothing is left to defaults."""
+    """One validated request: every field has its final value, nothing is left to defaults.
+
+    A class is drawn where `label` is given, else what `prompt` says; "" draws without condition.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: str
-    label: int = Field(description="class index")
-    class_name: str
+    label: int | None = Field(default=None, description="class index")
+    class_name: str | None = Field(default=None, description="given with `label`")
     prompt: str | None = None
     n: int = Field(ge=1, description="images; image k uses seed + k")
     seed: int = Field(ge=0)
@@ -46,6 +50,33 @@ class ImageRequest(BaseModel):
     size: int = Field(description="side in pixels")
     format: Format = "png"
     quality: int | None = Field(default=None, description="0..100, lossy formats only")
+
+    @model_validator(mode="after")
+    def _has_one_condition(self) -> Self:
+        if (self.label is None) != (self.class_name is None):
+            got = f"{self.class_name!r} with label {self.label}"
+            msg = f"class_name: got {got}; allowed: both or none"
+            raise ValueError(msg)
+        if self.label is None and self.prompt is None:
+            msg = "label, prompt: got neither; allowed: a class, or a prompt"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def condition(self) -> int | str:
+        """What is drawn: a class index, or a prompt."""
+        if self.label is not None:
+            return self.label
+        assert self.prompt is not None
+        return self.prompt
+
+    @property
+    def subject(self) -> str:
+        """What is drawn, in words: the name of a class, or a prompt."""
+        if self.class_name is not None:
+            return self.class_name
+        assert self.prompt is not None
+        return self.prompt
 
 
 class Job(BaseModel):
@@ -69,14 +100,16 @@ class Job(BaseModel):
     images_done: int = 0
     calls_done: int = Field(default=0, description="network calls over all images so far")
     error: str | None = None
+    warnings: tuple[str, ...] = Field(default=(), description="of the engine, about the request")
 
     @classmethod
     def from_hash(cls, fields: Mapping[bytes, bytes]) -> Self:
         """Read a job from its Redis hash, whose other fields belong to the transitions."""
         named = {name.decode(): value for name, value in fields.items()}
         request = ImageRequest.model_validate_json(named.pop("request"))
+        warnings = json.loads(named.pop("warnings", b"[]"))
         known = {name: named[name].decode() for name in cls.model_fields if name in named}
-        return cls.model_validate({**known, "request": request})
+        return cls.model_validate({**known, "request": request, "warnings": warnings})
 
 
 _CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"

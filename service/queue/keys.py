@@ -12,6 +12,8 @@ TAG = "{dimr}"
 
 JOB = f"{TAG}:job:"  # + id -> hash: the job; kept for its TTL after the end, for ever before it
 IMAGES = f"{TAG}:images:"  # + id -> hash: image index -> PNG bytes; one key, so one TTL
+PREVIEWS = f"{TAG}:previews:"  # + id -> hash: image index -> PNG bytes, "index:calls" -> calls
+# done; one preview an image, and only while it is drawn. Its TTL matters where nobody reaps.
 EVENTS = f"{TAG}:events:"  # + id -> stream: what happened to the job, for resumable readers
 IDEMPOTENCY = f"{TAG}:idempotency:"  # + digest -> hash: job id and body digest, as old as the job
 

@@ -1,5 +1,6 @@
 """What a worker does with jobs: take them, report on them, end them, or give them back."""
 
+import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -81,6 +82,10 @@ class Leases:
             as_bytes(item).decode() for item in as_list(await self._scripts.run("renew", *pairs))
         ]
 
+    async def warn(self, job: Job, warnings: Sequence[str]) -> bool:
+        """Tell the caller something about the request, in place of what was told before."""
+        return await self._accepted("warn", job, json.dumps(warnings))
+
     async def progress(self, job: Job, calls_done: int) -> bool:
         """Report the network calls done so far, over all images of the job."""
         return await self._accepted("progress", job, calls_done)
@@ -88,6 +93,14 @@ class Leases:
     async def store_image(self, job: Job, index: int, png: bytes) -> bool:
         """Store an image; one that is there already stays, since it is the same."""
         return await self._accepted("store_image", job, index, png)
+
+    async def store_preview(self, job: Job, index: int, calls_done: int, png: bytes) -> bool:
+        """Show what an image looks like after so many of its network calls.
+
+        It stands in for the one before, until the image is stored or the job is given back or
+        ends; refused once the image is stored.
+        """
+        return await self._accepted("store_preview", job, index, calls_done, png)
 
     async def finish(self, job: Job) -> bool:
         """End a job whose images are all stored as succeeded.

@@ -201,8 +201,8 @@ class JobQueue:
     ) -> list[tuple[str, dict[str, object]]]:
         """Return what happened to a job after an event already seen, oldest first.
 
-        Each event has a `type` (queued, started, step, image, requeued, or a terminal status) and
-        a Unix time `at`. Only the last `keys.EVENTS_KEPT` are held.
+        Each event has a `type` (queued, started, step, preview, image, requeued, or a terminal
+        status) and a Unix time `at`. Only the last `keys.EVENTS_KEPT` are held.
 
         Raises:
             JobNotFound: no such job, or it has expired.

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -24,14 +24,14 @@ from service.queue.jobs import Job
 from service.queue.leases import Leases
 from service.queue.registry import Registry
 from service.queue.signals import Wakeups
-from service.worker.ticker import FinishedImage, Ticker
+from service.worker.ticker import FinishedImage, Reports, TakenPreview, Ticker
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 HEARTBEAT_S = 1.0  # leases and cards are renewed this often
-PROGRESS_S = 0.25  # progress of a job is published at most this often
+PROGRESS_S = 0.25  # progress and previews of a job are published at most this often
 RETRY_S = 0.5  # pause after Redis did not answer
 
 
@@ -43,6 +43,7 @@ class Held:
     calls_done: int = 0
     calls_told: int = 0
     stored: set[int] = field(default_factory=set)
+    previewing: set[int] = field(default_factory=set)  # images with a preview on its way
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,13 +105,15 @@ class Worker:
         """
         loop = asyncio.get_running_loop()
         self._fault = loop.create_future()
-        ticker = Ticker(
-            self._engines,
-            self._metrics,
-            on_image=lambda image: loop.call_soon_threadsafe(self._deliver, image),
-            on_call=lambda job_id: loop.call_soon_threadsafe(self._count_call, job_id),
-            on_fault=lambda error: loop.call_soon_threadsafe(self._break, error),
+        later = loop.call_soon_threadsafe
+        reports = Reports(
+            on_image=lambda image: later(self._deliver, image),
+            on_call=lambda job_id: later(self._count_call, job_id),
+            on_preview=lambda preview: later(self._show, preview),
+            on_refusal=lambda job_id, reason: later(self._refuse, job_id, reason),
+            on_fault=lambda error: later(self._break, error),
         )
+        ticker = Ticker(self._engines, self._metrics, reports, preview_s=PROGRESS_S)
         self._ticker = ticker
         ticker.start()
         services = [
@@ -152,7 +155,7 @@ class Worker:
 
     async def _claim(self, models: Sequence[str]) -> Job | None:
         """Claim a job; one that is claimed just as the worker stops goes straight back."""
-        claim = asyncio.ensure_future(self._ports.leases.claim(models))
+        claim = asyncio.ensure_future(self._claim_and_warn(models))
         try:
             return await asyncio.shield(claim)
         except asyncio.CancelledError:
@@ -162,25 +165,50 @@ class Worker:
                     await self._ports.leases.requeue(job)
             raise
 
+    async def _claim_and_warn(self, models: Sequence[str]) -> Job | None:
+        """Claim a job and store with it what its engine says about its prompt."""
+        job = await self._ports.leases.claim(models)
+        if job is None or isinstance(job.request.condition, int):
+            return job
+        engine = self._engines[job.request.model]
+        notice = await asyncio.to_thread(engine.notice, job.request.condition)
+        warnings = () if notice is None else (notice,)
+        if warnings != job.warnings and not await self._ports.leases.warn(job, warnings):
+            return None
+        return job
+
     async def _take(self, job: Job) -> None:
         """Hand a claimed job to the ticker, or fail it when its engine cannot run it."""
         request = job.request
         self._drop(job.id)  # an earlier claim of it, whose lease ran out unnoticed
         try:
-            self._cards[request.model].class_index("class_label", request.label)
+            self._cards[request.model].check_condition(request.condition)
             plan = self._engines[request.model].plan(
-                steps=request.steps, sampler=request.sampler, guidance=request.guidance
+                steps=request.steps,
+                sampler=request.sampler,
+                guidance=request.guidance,
+                size=request.size,
             )
         except (ValueError, RequestRejected) as error:
-            reason = str(error)
-            if await self._patiently(partial(self._ports.leases.fail, job, reason)):
-                self._metrics.requests.labels(request.model, "failed").inc()
-                self._metrics.dead_letter.labels(request.model).inc()
+            await self._fail(job, str(error))
             return
         waited = (job.started_at or job.created_at) - job.created_at
         self._metrics.queue_wait_seconds.labels(request.model).observe(waited)
         self._held[job.id] = Held(job)
         self._ticker.submit(job, plan)
+
+    async def _fail(self, job: Job, reason: str) -> None:
+        """End a job that no other attempt can help."""
+        if await self._patiently(partial(self._ports.leases.fail, job, reason)):
+            self._metrics.requests.labels(job.request.model, "failed").inc()
+            self._metrics.dead_letter.labels(job.request.model).inc()
+
+    def _refuse(self, job_id: str, reason: str) -> None:
+        """Fail a job whose images the engine refused to begin."""
+        held = self._held.pop(job_id, None)
+        if held is not None:
+            self._changed.set()
+            self._spawn(self._fail(held.job, reason))
 
     def _models_with_room(self) -> Sequence[str]:
         """Models whose slots are not all spoken for, the emptiest first."""
@@ -191,8 +219,19 @@ class Worker:
         return sorted((m for m in room if room[m] > 0), key=lambda m: -room[m])
 
     def _deliver(self, image: FinishedImage) -> None:
-        """Start encoding and storing; keeps the task alive until it is done."""
-        task = asyncio.create_task(self._store(image))
+        """Start encoding and storing."""
+        self._spawn(self._store(image))
+
+    def _show(self, preview: TakenPreview) -> None:
+        """Start showing a preview, unless the one before it is still on its way."""
+        held = self._held.get(preview.job_id)
+        if held is not None and preview.index not in held.previewing:
+            held.previewing.add(preview.index)
+            self._spawn(self._store_preview(held, preview))
+
+    def _spawn(self, delivery: Coroutine[Any, Any, None]) -> None:
+        """Run something beside the loops; keeps the task alive until it is done."""
+        task = asyncio.create_task(delivery)
         self._deliveries.add(task)
         task.add_done_callback(self._delivered)
 
@@ -229,6 +268,16 @@ class Worker:
                 logger.info("job finished", extra={"job_id": job.id, "images": job.request.n})
             self._held.pop(job.id, None)
             self._changed.set()
+
+    async def _store_preview(self, held: Held, preview: TakenPreview) -> None:
+        """Encode and store a preview; without Redis it is lost, and the next one will do."""
+        job, index, calls_done = held.job, preview.index, preview.calls_done
+        png = await asyncio.get_running_loop().run_in_executor(
+            self._encoders, encode_png, preview.pixels, job.request, index, calls_done
+        )
+        with contextlib.suppress(QueueUnavailable):
+            await self._ports.leases.store_preview(job, index, calls_done, png)
+        held.previewing.discard(index)
 
     async def _keep_leases(self) -> None:
         """Once a second: renew leases, announce the models, give back what dead workers held."""

@@ -1,7 +1,7 @@
 """The engine thread: it alone steps the engines, and it never waits for Redis or an encoder.
 
-Work comes in through a queue, finished images and faults go out through callbacks that must not
-block. Each model has a lane (engine and scheduler); lanes with work tick in turn.
+Work comes in through a queue; what comes of it goes out through callbacks that must not block. Each
+model has a lane (engine and scheduler); lanes with work tick in turn.
 """
 
 import logging
@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from service.cards import ModelCard
 from service.engine import Engine
 from service.metrics import Metrics
 from service.queue.jobs import PRIORITIES, ImageRequest, Job
@@ -33,12 +34,42 @@ class FinishedImage:
     pixels: NDArray[np.uint8]
 
 
+@dataclass(frozen=True, slots=True)
+class TakenPreview:
+    """What image `index` of a job looks like after `calls_done` calls, uint8 (h, w, 3)."""
+
+    job_id: str
+    index: int
+    calls_done: int
+    pixels: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reports:
+    """Where a ticker says what happened; all of it is called on the engine thread.
+
+    Attributes:
+        on_image: for each finished image.
+        on_call: with a job id after each network call of one of its images.
+        on_preview: for each preview of an image that is not finished.
+        on_refusal: with a job id and the reason where the engine refused to draw it.
+        on_fault: once, when an engine raised; the thread ends.
+    """
+
+    on_image: Callable[[FinishedImage], object]
+    on_call: Callable[[str], object]
+    on_preview: Callable[[TakenPreview], object]
+    on_refusal: Callable[[str, str], object]
+    on_fault: Callable[[BaseException], object]
+
+
 @dataclass(slots=True)
 class Owed:
-    """A job and how many of its images are not finished yet."""
+    """A job, how many of its images are not finished yet, and when previews are due."""
 
     request: ImageRequest
     images: int
+    preview_at: float = 0.0  # by the monotonic clock; the first call is shown at once
 
 
 @dataclass(slots=True)
@@ -48,6 +79,7 @@ class Lane:
     engine: Engine
     scheduler: Scheduler
     rows_per_s: float
+    previews: bool
     owed: dict[str, Owed] = field(default_factory=dict)
 
 
@@ -62,28 +94,30 @@ class Ticker:
         self,
         engines: Mapping[str, Engine],
         metrics: Metrics,
+        reports: Reports,
         *,
-        on_image: Callable[[FinishedImage], object],
-        on_call: Callable[[str], object],
-        on_fault: Callable[[BaseException], object],
+        preview_s: float,
     ) -> None:
         """Prepare without starting.
 
         Args:
             engines: by model id.
             metrics: tick and stage histograms.
-            on_image: called on the engine thread for each finished image.
-            on_call: called on the engine thread with a job id after each network call of it.
-            on_fault: called on the engine thread, once, when an engine raised; the thread ends.
+            reports: where to say what happened.
+            preview_s: seconds between two previews of the images of one job, at least.
         """
         self._lanes = {
-            model: Lane(engine, Scheduler(engine.capacity, 2 * engine.capacity), engine.rows_per_s)
+            model: Lane(
+                engine,
+                Scheduler(engine.capacity, 2 * engine.capacity),
+                engine.rows_per_s,
+                ModelCard.model_validate(engine.card).previews,
+            )
             for model, engine in engines.items()
         }
         self._metrics = metrics
-        self._on_image = on_image
-        self._on_call = on_call
-        self._on_fault = on_fault
+        self._reports = reports
+        self._preview_s = preview_s
         self._orders: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="ticker", daemon=True)
 
@@ -122,7 +156,7 @@ class Ticker:
                         self._tick(model, lane)
         except Exception as error:  # the one place that must outlive any engine: report, then end
             logger.exception("engine fault")
-            self._on_fault(error)
+            self._reports.on_fault(error)
 
     def _obey(self) -> bool:
         """Carry out all orders; blocks while there is nothing to tick; False at the end."""
@@ -152,27 +186,24 @@ class Ticker:
             lane.scheduler.submit(item)
 
     def _withdraw(self, model: str, job_id: str) -> None:
-        lane = self._lanes[model]
+        begun = self._forget(self._lanes[model], job_id)
+        self._metrics.images_wasted.labels(model, "withdrawn").inc(begun)
+
+    def _forget(self, lane: Lane, job_id: str) -> int:
+        """Drop a job's images and free their slots; returns how many slots that were."""
         lane.owed.pop(job_id, None)
-        for slot in lane.scheduler.withdraw(job_id):
+        slots = lane.scheduler.withdraw(job_id)
+        for slot in slots:
             lane.engine.release(slot)
-            self._metrics.images_wasted.labels(model, "withdrawn").inc()
+        return len(slots)
 
     def _tick(self, model: str, lane: Lane) -> None:
         """Admit, make one network call for the selected slots, hand out what has finished."""
-        metrics, scheduler = self._metrics, lane.scheduler
-        for slot, item in scheduler.admit(time.time()):
-            request = lane.owed[item.job_id].request
-            with metrics.stage_seconds.labels(model, "admit").time():
-                lane.engine.admit(
-                    slot,
-                    label=request.label,
-                    seed=request.seed + item.index,
-                    steps=request.steps,
-                    sampler=request.sampler,
-                    guidance=request.guidance,
-                )
+        metrics, scheduler, reports = self._metrics, lane.scheduler, self._reports
+        self._admit(model, lane)
         slots = scheduler.select()
+        if not slots:  # the engine refused whatever there was
+            return
         running = scheduler.running
         rows = sum(running[slot].next_rows for slot in slots)
         began = time.perf_counter()
@@ -181,7 +212,7 @@ class Ticker:
         scheduler.advance(slots)
         self._account(model, lane, slots=len(slots), rows=rows, seconds=seconds)
         for slot in slots:
-            self._on_call(running[slot].job_id)
+            reports.on_call(running[slot].job_id)
         for slot in finished:
             with metrics.stage_seconds.labels(model, "decode").time():
                 pixels = lane.engine.take(slot)
@@ -190,7 +221,46 @@ class Ticker:
             owed.images -= 1
             if owed.images == 0:
                 del lane.owed[item.job_id]
-            self._on_image(FinishedImage(item.job_id, item.index, pixels))
+            reports.on_image(FinishedImage(item.job_id, item.index, pixels))
+        if lane.previews:
+            self._preview(model, lane, slots)
+
+    def _admit(self, model: str, lane: Lane) -> None:
+        """Give waiting images their slots; a job that the engine refuses is dropped."""
+        for slot, item in lane.scheduler.admit(time.time()):
+            if item.job_id not in lane.owed:  # refused with an image before
+                continue
+            request = lane.owed[item.job_id].request
+            try:
+                with self._metrics.stage_seconds.labels(model, "admit").time():
+                    lane.engine.admit(
+                        slot,
+                        condition=request.condition,
+                        seed=request.seed + item.index,
+                        steps=request.steps,
+                        sampler=request.sampler,
+                        guidance=request.guidance,
+                        size=request.size,
+                    )
+            except ValueError as error:
+                self._forget(lane, item.job_id)
+                self._reports.on_refusal(item.job_id, str(error))
+
+    def _preview(self, model: str, lane: Lane, slots: Sequence[int]) -> None:
+        """Hand out what unfinished images look like, of each job that is due."""
+        now = time.monotonic()
+        running = lane.scheduler.running
+        due = {job_id for job_id, owed in lane.owed.items() if owed.preview_at <= now}
+        for slot in slots:
+            item = running.get(slot)
+            if item is None or item.job_id not in due:
+                continue
+            lane.owed[item.job_id].preview_at = now + self._preview_s
+            with self._metrics.stage_seconds.labels(model, "preview").time():
+                pixels = lane.engine.preview(slot)
+            if pixels is not None:
+                taken = TakenPreview(item.job_id, item.index, item.done, pixels)
+                self._reports.on_preview(taken)
 
     def _account(self, model: str, lane: Lane, *, slots: int, rows: int, seconds: float) -> None:
         metrics = self._metrics

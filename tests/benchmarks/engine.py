@@ -9,19 +9,19 @@ from rich.console import Console
 from rich.table import Table
 
 from export.runtime.eager import EagerEngine
-from model.bundle import load_bundle
+from model.bundle import Bundle, load_bundle
 
 STEPS = (10, 20, 50)
 
 
 def measure(folder: Path, rounds: int) -> dict[str, object]:
     """Measure the engine of a bundle, print tables, and return what belongs into the JSON."""
-    engine = EagerEngine(load_bundle(folder), capacity=16, device=torch.device("cpu"))
-    ticks = {slots: _tick_ms(engine, slots, rounds) for slots in (1, 2, 4, 8, 16)}
+    load = Load(load_bundle(folder))
+    ticks = {slots: load.tick_ms(slots, rounds) for slots in (1, 2, 4, 8, 16)}
     together, alone = [], []
     for _ in range(rounds):  # in turn, so that a drift of the machine meets both
-        together.append(_mixed(engine, at_once=12))
-        alone.append(_mixed(engine, at_once=1))
+        together.append(load.mixed_s(at_once=12))
+        alone.append(load.mixed_s(at_once=1))
     ratio = statistics.median(a / t for a, t in zip(alone, together, strict=True))
     table = Table("slots", "tick ms", "ms per image step", title="guided ticks")
     for slots, milliseconds in ticks.items():
@@ -37,37 +37,51 @@ def measure(folder: Path, rounds: int) -> dict[str, object]:
     }
 
 
-def _admit(engine: EagerEngine, slot: int, steps: int, guidance: float) -> None:
-    engine.admit(slot, label=slot, seed=slot, steps=steps, sampler="dpmpp_2m", guidance=guidance)
+class Load:
+    """Images of a bundle's highest size, one class or prompt a slot."""
 
+    def __init__(self, bundle: Bundle) -> None:
+        self._engine = EagerEngine(bundle, capacity=16, device=torch.device("cpu"))
+        self._size = bundle.manifest.sizes[-1]
+        self._prompts = bundle.prompts is not None
 
-def _tick_ms(engine: EagerEngine, slots: int, rounds: int) -> float:
-    """Median milliseconds of one tick with guidance in all of these slots."""
-    chosen = list(range(slots))
-    for slot in chosen:
-        _admit(engine, slot, 250, 2.0)
-    engine.step(chosen)
-    seconds = []
-    for _ in range(4 * rounds):
+    def tick_ms(self, slots: int, rounds: int) -> float:
+        """Median milliseconds of one tick with guidance in all of these slots."""
+        chosen = list(range(slots))
+        for slot in chosen:
+            self._admit(slot, 250, 2.0)
+        self._engine.step(chosen)
+        seconds = []
+        for _ in range(4 * rounds):
+            began = time.perf_counter()
+            self._engine.step(chosen)
+            seconds.append(time.perf_counter() - began)
+        for slot in chosen:
+            self._engine.release(slot)
+        return statistics.median(seconds) * 1e3
+
+    def mixed_s(self, *, at_once: int) -> float:
+        """Seconds for 12 requests of 10, 20 and 50 steps, guidance 1 and 3, so many at a time."""
+        waiting = [(STEPS[k % 3], (1.0, 3.0)[k % 2]) for k in range(12)]
+        running: set[int] = set()
         began = time.perf_counter()
-        engine.step(chosen)
-        seconds.append(time.perf_counter() - began)
-    for slot in chosen:
-        engine.release(slot)
-    return statistics.median(seconds) * 1e3
+        while waiting or running:
+            while waiting and len(running) < at_once:
+                slot = next(s for s in range(self._engine.capacity) if s not in running)
+                self._admit(slot, *waiting.pop())
+                running.add(slot)
+            for slot in self._engine.step(sorted(running)):
+                self._engine.take(slot)
+                running.discard(slot)
+        return time.perf_counter() - began
 
-
-def _mixed(engine: EagerEngine, *, at_once: int) -> float:
-    """Seconds for 12 requests of 10, 20 and 50 steps, guidance 1 and 3, so many at a time."""
-    waiting = [(STEPS[k % 3], (1.0, 3.0)[k % 2]) for k in range(12)]
-    running: set[int] = set()
-    began = time.perf_counter()
-    while waiting or running:
-        while waiting and len(running) < at_once:
-            slot = next(s for s in range(engine.capacity) if s not in running)
-            _admit(engine, slot, *waiting.pop())
-            running.add(slot)
-        for slot in engine.step(sorted(running)):
-            engine.take(slot)
-            running.discard(slot)
-    return time.perf_counter() - began
+    def _admit(self, slot: int, steps: int, guidance: float) -> None:
+        self._engine.admit(
+            slot,
+            condition="apple " * slot if self._prompts else slot,
+            seed=slot,
+            steps=steps,
+            sampler="dpmpp_2m",
+            guidance=guidance,
+            size=self._size,
+        )

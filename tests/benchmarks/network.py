@@ -18,12 +18,14 @@ from rich.table import Table
 from torch import Tensor
 
 from model.denoisers.family import VARIANTS
+from model.sampling.conditions import conditions_for
 from model.specs.files import read_recipe
 from model.specs.networks import DiMRSpec
 from model.specs.recipe import Recipe
 from model.specs.training import ExecutionSpec, Precision
 from model.training.distributed import World
 from model.training.loop import Hooks, train
+from model.training.objective import Objective
 from model.training.optimiser import build_optimiser
 from model.training.precision import Arithmetic
 from model.training.state import TrainingState, new_state
@@ -222,6 +224,7 @@ def _step(
 ) -> Callable[[TrainingState], None]:
     """One step of dimr-train: noise, forward, backward, AdamW, average."""
     execution, world = ExecutionSpec(precision=precision), World(0, 1, device)
+    objective = Objective(recipe, conditions_for(recipe.network, None))
 
     def take(state: TrainingState) -> None:
         last = state.step + 1
@@ -233,7 +236,7 @@ def _step(
             stopping=lambda: state.step >= last,
             save_every_s=float("inf"),
         )
-        train(recipe, execution, world, state, itertools.repeat(example), hooks)
+        train(objective, execution, world, state, itertools.repeat(example), hooks)
         state.optimiser.zero_grad(set_to_none=True)
 
     return take

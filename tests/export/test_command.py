@@ -13,7 +13,7 @@ from export.__main__ import main
 from export.runtime.build import build_engine
 from model.bundle import BundleRefused, load_bundle, read_manifest
 from model.sampling.images import ImageRequest, generate
-from model.sampling.samplers import table_for
+from model.sampling.samplers import tables_for
 from model.specs.networks import DiMRSpec, Norm
 
 
@@ -70,6 +70,7 @@ def test_the_bundle_has_the_authors_process_and_sampling(checkpoint, tmp_path):
     assert manifest.process.model_dump(mode="json") == {
         "codec": {"kind": "latents", "factor": 8, "channels": 4, "scale": 0.18215},
         "schedule": {"kind": "stable-diffusion"},
+        "scales": None,
         "prediction": "noise",
         "t_min": 0.001,
         "t_max": 1.0,
@@ -193,12 +194,12 @@ def test_an_imported_model_serves_what_it_samples(checkpoint, autoencoder_folder
     out = tmp_path / "bundle"
     assert convert(checkpoint, out, "--autoencoder", autoencoder_folder) == 0
     bundle = load_bundle(out)
-    request = ImageRequest(label=3, seed=5, steps=3, sampler="dpmpp_3s", guidance=1.4)
+    request = ImageRequest(condition=3, seed=5, steps=3, sampler="dpmpp_3s", guidance=1.4)
     (sampled,) = generate(bundle, [request], batch=1)
     assert sampled.shape == (128, 128, 3)
     engine = build_engine(out, device="cpu", capacity=2)
     assert engine.card["sizes"] == [128]
-    engine.admit(1, label=3, seed=5, steps=3, sampler="dpmpp_3s", guidance=1.4)
+    engine.admit(1, condition=3, seed=5, steps=3, sampler="dpmpp_3s", guidance=1.4, size=128)
     for _ in range(3):
         finished = engine.step([1])
     assert finished == [1]
@@ -209,8 +210,9 @@ def test_an_image_takes_the_authors_250_guided_calls(checkpoint, tmp_path):
     assert convert(checkpoint, tmp_path / "bundle") == 0
     manifest = read_manifest(tmp_path / "bundle")
     sampling = manifest.sampling
-    table = table_for(
+    (table,) = tables_for(
         manifest.process,
+        manifest.network.sides,
         sampling,
         sampler=sampling.sampler,
         steps=sampling.steps,

@@ -6,9 +6,12 @@ import os
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from export.__main__ import main
 from export.official import Import, import_official
+from model.denoisers.layered import LayeredUNet
+from model.specs.layered import LayeredSpec, Level, TextInput
 
 BIAS = "stages.0.blocks.0.block1.dense.bias"
 
@@ -155,6 +158,26 @@ def test_bytes_of_a_checkpoint_are_counted_while_it_is_checked_and_while_it_is_h
     assert stages == ["reading", "hashing", "writing"]
     assert seen["hashing"] == size
     assert size / 2 < seen["reading"] < size
+
+
+def test_a_layered_network_is_none_of_the_authors(tmp_path, capsys):
+    level = Level(width=8, blocks=1)
+    network = LayeredUNet(
+        LayeredSpec(
+            scales=(8, 16),
+            core=(level,),
+            outer=(level,),
+            middle=0,
+            head_width=8,
+            embedding=8,
+            text=TextInput(width=8, tokens=2),
+        )
+    )
+    save_file(network.state_dict(), tmp_path / "layered.safetensors")
+    assert convert(tmp_path / "layered.safetensors", tmp_path / "bundle") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("dimr-export: no tensor is named stages.N")
+    assert not (tmp_path / "bundle").exists()
 
 
 def test_a_place_inside_a_file_is_refused_before_the_work(checkpoint, tmp_path, capsys):

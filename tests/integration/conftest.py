@@ -10,8 +10,43 @@ from contextlib import contextmanager
 
 import httpx
 import pytest
+import torch
+
+from model.bundle import write_bundle
+from model.denoisers.build import build_denoiser
+from model.specs.recipe import Recipe
+from model.specs.text import MiniLMSpec
+from model.text.open import open_encoder
+from model.text.prompts import Prompts
 
 STARTUP_S = 90.0
+LAYERED = {
+    "id": "tiny-layered",
+    "description": "for tests",
+    "licence": "Apache-2.0",
+    "data": {"kind": "captioned-emoji", "concepts": ["a", "b"], "size": 32},
+    "network": {
+        "kind": "layered",
+        "scales": [8, 16, 32],
+        "core": [{"width": 16, "blocks": 1}, {"width": 16, "blocks": 1, "attention": True}],
+        "middle": 1,
+        "outer": [{"width": 8, "blocks": 1}, {"width": 8, "blocks": 1}],
+        "head_width": 8,
+        "embedding": 16,
+        "text": {"width": 384, "tokens": 6},
+    },
+    "process": {
+        "codec": {"kind": "pixels"},
+        "schedule": {"kind": "cosine"},
+        "scales": {"reference": 8},
+        "prediction": "velocity",
+        "t_min": 0.01,
+        "t_max": 0.99,
+    },
+    "text": {"kind": "minilm"},
+    "training": {"steps": 1, "batch": 1, "optimiser": {"rate": 1e-3}},
+    "sampling": {"steps": 10},
+}
 
 
 class Service:
@@ -95,3 +130,26 @@ def start(tmp_path):
         return running(tmp_path, **settings)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def layered_bundle(tmp_path_factory):
+    """Prompts to images of 8, 16 and 32 pixels by a network of noise: everything has effect."""
+    recipe = Recipe.model_validate(LAYERED)
+    network = build_denoiser(recipe.network)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for weight in network.parameters():
+            weight.add_(torch.randn(weight.shape, generator=generator), alpha=0.05)
+    folder = tmp_path_factory.mktemp("bundles") / recipe.id
+    prompts = Prompts(open_encoder(MiniLMSpec()), 6)
+    return write_bundle(folder, recipe, network, (), steps=0, prompts=prompts)
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory, layered_bundle):
+    """One service whose worker serves a DiMR and a layered model."""
+    bundles = os.pathsep.join(["deploy/models/emoji-32", str(layered_bundle)])
+    folder = tmp_path_factory.mktemp("both")
+    with running(folder, DIMR_BUNDLES=bundles, DIMR_THREADS="1") as started:
+        yield started

@@ -106,7 +106,7 @@ def test_the_public_client_gets_images_of_the_promised_size(service):
     )
     images = [pixels(base64.b64decode(image.b64_json or "")) for image in answer.data or []]
     assert [image.shape for image in images] == [(32, 32, 3)] * 2
-    assert [model.id for model in client.models.list()] == ["emoji-32"]
+    assert "emoji-32" in [model.id for model in client.models.list()]
 
 
 def test_a_red_apple_is_red_and_a_green_one_green(service):

@@ -171,7 +171,9 @@ def latent_folder(latent_recipe, tmp_path):
     return write_bundle(tmp_path / "latent", latent_recipe, network, "abc", steps=6)
 
 
-REQUESTS = [ImageRequest(label=k, seed=k, steps=2, sampler="ddim", guidance=1.0) for k in range(3)]
+REQUESTS = [
+    ImageRequest(condition=k, seed=k, steps=2, sampler="ddim", guidance=1.0) for k in range(3)
+]
 
 
 def test_a_latent_bundle_without_autoencoder_loads_but_does_not_decode(latent_folder):

@@ -85,6 +85,22 @@ def card() -> ModelCard:
 
 
 @pytest.fixture
+def prompt_card() -> ModelCard:
+    """Of a model that draws prompts; its id comes after that of `card`."""
+    return ModelCard(
+        id="text-test",
+        kind="layered",
+        conditioning=("prompt",),
+        sizes=(16, 32, 64),
+        samplers=("ddim", "dpmpp_2m"),
+        limits=Limits(max_steps=100, max_guidance=10.0, max_images=8),
+        defaults=Defaults(steps=25, guidance=4.0, sampler="dpmpp_2m", size=64),
+        engine={"backend": "none", "precision": "fp32", "device": "cpu"},
+        previews=True,
+    )
+
+
+@pytest.fixture
 async def redis(redis_url: str) -> AsyncIterator[Redis]:
     client = connect(redis_url)
     yield client
@@ -103,6 +119,25 @@ async def served(redis: Redis, card: ModelCard) -> Registry:
 async def drawer(redis: Redis, card: ModelCard, served: Registry) -> AsyncIterator[Drawer]:
     """The model is announced and its jobs are drawn at once, or when `may_draw` is set."""
     worker = Drawer(redis, card)
+    running = asyncio.create_task(worker.run())
+    yield worker
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+@pytest.fixture
+async def both_served(redis: Redis, served: Registry, prompt_card: ModelCard) -> Registry:
+    """The model of classes and the model of prompts are announced."""
+    await served.announce("idle too", [prompt_card], {prompt_card.id: 1000.0})
+    return served
+
+
+@pytest.fixture
+async def prompt_drawer(
+    redis: Redis, prompt_card: ModelCard, both_served: Registry
+) -> AsyncIterator[Drawer]:
+    """Both are announced, and prompts are drawn as `drawer` draws classes."""
+    worker = Drawer(redis, prompt_card)
     running = asyncio.create_task(worker.run())
     yield worker
     running.cancel()

@@ -68,3 +68,18 @@ def test_a_card_survives_its_journey_as_json(card: ModelCard) -> None:
 def test_a_card_cannot_be_changed(card: ModelCard) -> None:
     with pytest.raises(ValidationError, match="frozen"):
         card.id = "other"  # type: ignore[misc]
+
+
+def test_a_model_of_prompts_has_no_classes_and_one_of_classes_no_prompts(card: ModelCard) -> None:
+    of_prompts = card.model_copy(update={"conditioning": ("prompt",), "classes": ()})
+
+    card.check_condition(2)
+    of_prompts.check_condition("a dragon")
+
+    with pytest.raises(RequestRejected, match="class_label: got 0; allowed: none, emoji draws"):
+        of_prompts.check_condition(0)
+    with pytest.raises(RequestRejected, match="class_label: got 3; allowed: 0 to 2"):
+        card.check_condition(3)
+    with pytest.raises(RequestRejected, match="model: got 'emoji'") as refused:
+        card.check_condition("a dragon")
+    assert "dragon" not in str(refused.value)

@@ -1,7 +1,9 @@
 """Encoding, transcoding, and the record of origin inside."""
 
+import dataclasses
 import io
 import json
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -37,6 +39,11 @@ PROVENANCE = Provenance(
     steps=20,
     sampler="dpmpp_2m",
     guidance=1.5,
+)
+
+
+PROMPTED = REQUEST.model_copy(
+    update={"label": None, "class_name": None, "prompt": "a\n<red>  apple \x00\ufffe"}
 )
 
 
@@ -134,3 +141,41 @@ def test_an_image_of_somebody_else_has_no_provenance(kind):
     Image.new("RGB", (8, 8)).save(out, format=kind)
     with pytest.raises(ValueError, match="no generation parameters"):
         read_provenance(out.getvalue())
+
+
+@pytest.mark.parametrize("target", FORMATS)
+def test_an_image_of_a_prompt_carries_the_prompt_as_it_was(pixels, target):
+    provenance = read_provenance(transcode(encode_png(pixels, PROMPTED, 0), target, None))
+    assert (provenance.prompt, provenance.label) == (PROMPTED.prompt, None)
+    assert provenance.class_name is None
+
+
+def test_an_image_of_a_class_carries_no_prompt(pixels):
+    request = REQUEST.model_copy(update={"prompt": "a piñata"})
+    assert encode_png(pixels, request, 0) == encode_png(pixels, REQUEST, 0)
+
+
+def test_xmp_is_well_formed_whatever_the_prompt_holds(pixels):
+    text = Image.open(io.BytesIO(encode_png(pixels, PROMPTED, 0))).info
+    packet = ElementTree.fromstring(text["XML:com.adobe.xmp"].partition("?>")[2])
+    said = "".join(packet.itertext())
+    assert "AI-generated: a <red> apple \ufffd\ufffd; model emoji-32" in said
+
+
+def test_an_unconditional_image_says_so(pixels):
+    request = PROMPTED.model_copy(update={"prompt": ""})
+    assert "no prompt" in read_provenance(encode_png(pixels, request, 0)).description
+
+
+@pytest.mark.parametrize("target", FORMATS)
+def test_the_longest_prompt_fits_into_every_format(pixels, target):
+    prompt = "\N{TIGER FACE}" * 4000
+    request = PROMPTED.model_copy(update={"prompt": prompt})
+    image = transcode(encode_png(pixels, request, 0), target, None)
+    assert read_provenance(image).prompt == prompt
+
+
+def test_a_preview_says_after_how_many_calls_it_was_taken(pixels):
+    provenance = read_provenance(encode_png(pixels, REQUEST, 2, 7))
+    assert provenance == dataclasses.replace(PROVENANCE, calls_done=7)
+    assert "7 of 20 steps" in provenance.description

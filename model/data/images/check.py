@@ -1,7 +1,8 @@
 """Reading every picture of a data set once, to count what can be used and name what cannot."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from model.data.errors import ExampleUnreadable
 from model.data.images.ahead import map_ahead
@@ -9,6 +10,7 @@ from model.data.images.bad import BadExamples
 from model.data.images.classes import Classes
 from model.data.images.decoding import Record, decode_record
 from model.data.images.sources import Records, RecordStream
+from model.data.source import Example
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,10 +21,18 @@ class Census:
     counts: tuple[int, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class CaptionCensus:
+    """How many captions each picture has that can be used, and of how many characters each is."""
+
+    captions: tuple[int, ...]
+    characters: tuple[int, ...]
+
+
 def check_records(
     records: Records, size: int, bad: BadExamples, *, threads: int, done: Callable[[int], None]
-) -> Census:
-    """Decode and crop every picture by index.
+) -> Iterator[Example]:
+    """Decode and crop every picture by index; those that can be used, in order.
 
     Args:
         records: what is checked.
@@ -31,46 +41,59 @@ def check_records(
         threads: how many decode at once.
         done: is told after every picture, with 1.
     """
-
-    def attempt(index: int) -> int | ExampleUnreadable:
-        try:
-            return decode_record(records[index], size).label
-        except ExampleUnreadable as error:
-            return error
-
-    found = map_ahead(attempt, range(len(records)), threads=threads)
-    return _count(found, records.classes, bad, done)
+    reads = (partial(records.__getitem__, index) for index in range(len(records)))
+    return _check(reads, size, bad, threads, done)
 
 
 def check_stream(
     stream: RecordStream, size: int, bad: BadExamples, *, threads: int, done: Callable[[int], None]
-) -> Census:
+) -> Iterator[Example]:
     """Decode and crop every picture of one pass; arguments as for `check_records`."""
+    reads = (partial(_given, record) for record in stream.read(epoch=0, share=0, shares=1))
+    return _check(reads, size, bad, threads, done)
 
-    def attempt(record: Record | ExampleUnreadable) -> int | ExampleUnreadable:
-        if isinstance(record, ExampleUnreadable):
-            return record
+
+def count_classes(classes: Classes, examples: Iterable[Example]) -> Census:
+    """Count labelled examples."""
+    counts = [0] * len(classes.names)
+    for example in examples:
+        assert example.label is not None  # they are labelled
+        counts[example.label] += 1
+    return Census(classes, tuple(counts))
+
+
+def count_captions(examples: Iterable[Example]) -> CaptionCensus:
+    """Count the captions of captioned examples."""
+    captions: list[int] = []
+    characters: list[int] = []
+    for example in examples:
+        captions.append(len(example.captions))
+        characters.extend(map(len, example.captions))
+    return CaptionCensus(tuple(captions), tuple(characters))
+
+
+def _check(
+    reads: Iterable[Callable[[], Record]],
+    size: int,
+    bad: BadExamples,
+    threads: int,
+    done: Callable[[int], None],
+) -> Iterator[Example]:
+    def attempt(read: Callable[[], Record]) -> Example | ExampleUnreadable:
         try:
-            return decode_record(record, size).label
+            return decode_record(read(), size)
         except ExampleUnreadable as error:
             return error
 
-    records = stream.read(epoch=0, share=0, shares=1)
-    found = map_ahead(attempt, records, threads=threads)
-    return _count(found, stream.classes, bad, done)
-
-
-def _count(
-    found: Iterator[int | ExampleUnreadable],
-    classes: Classes,
-    bad: BadExamples,
-    done: Callable[[int], None],
-) -> Census:
-    counts = [0] * len(classes.names)
-    for label in found:
-        if isinstance(label, ExampleUnreadable):
-            bad.meet(label)
+    for found in map_ahead(attempt, reads, threads=threads):
+        if isinstance(found, ExampleUnreadable):
+            bad.meet(found)
         else:
-            counts[label] += 1
+            yield found
         done(1)
-    return Census(classes, tuple(counts))
+
+
+def _given(record: Record | ExampleUnreadable) -> Record:
+    if isinstance(record, ExampleUnreadable):
+        raise record
+    return record

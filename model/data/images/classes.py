@@ -45,6 +45,10 @@ class Classes:
         return label
 
 
+NO_CLASSES = Classes(())
+"""Of data whose examples have captions."""
+
+
 def whole_label(where: str, said: object) -> int:
     """The non-negative whole number that a label says, its digits included.
 

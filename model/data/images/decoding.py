@@ -50,11 +50,12 @@ _DAMAGE = (
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A labelled picture that is not decoded yet; `where` names it in messages."""
+    """A picture that is not decoded yet, with its label or captions; `where` names it."""
 
     where: str
     content: bytes
-    label: int
+    label: int | None = None
+    captions: tuple[str, ...] = ()
 
 
 def decode_record(record: Record, size: int) -> Example:
@@ -64,9 +65,10 @@ def decode_record(record: Record, size: int) -> Example:
         ExampleUnreadable: the picture is truncated, damaged or of an unknown kind.
     """
     try:
-        return Example(centre_crop(decode_picture(record.content), size), record.label)
+        crop = centre_crop(decode_picture(record.content), size)
     except _DAMAGE as error:
         raise ExampleUnreadable(record.where, _reason(record.content, error)) from error
+    return Example(crop, record.label, record.captions)
 
 
 def decode_picture(content: bytes) -> Image.Image:

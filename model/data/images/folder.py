@@ -42,12 +42,12 @@ class FolderRecords:
             raise LocationRefused(self.location, "it holds no class folders and no .tar shards")
         self.classes = folder_classes(self.location, names, index)
         for entry in entries:
-            if entry.is_file() and _is_picture(entry.name):
+            if entry.is_file() and not entry.name.startswith(".") and is_picture(entry.name):
                 bad.meet(ExampleUnreadable(entry.path, "it lies in no class folder"))
         self._paths: list[str] = []
         labels: list[int] = []
         for label, name in enumerate(names):
-            found = sorted(_pictures(folder / name, bad))
+            found = sorted(filter(is_picture, files_below(folder / name, bad)))
             if not found:
                 bad.meet(ExampleUnreadable(str(folder / name), "the class has no picture"))
             self._paths += [f"{name}/{path}" for path in found]
@@ -68,12 +68,17 @@ class FolderRecords:
             raise ExampleUnreadable(str(path), error.strerror or str(error)) from error
 
 
-def _is_picture(name: str) -> bool:
-    return not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES  # noqa: PTH122 - a million times
+def is_picture(path: str) -> bool:
+    """Whether a path has a picture's suffix."""
+    return os.path.splitext(path)[1].lower() in SUFFIXES  # noqa: PTH122 - a million times
 
 
-def _pictures(folder: Path, bad: BadExamples) -> Iterator[str]:
-    """Paths of the pictures below a folder, relative to it; links to folders are not followed."""
+def files_below(folder: Path, bad: BadExamples) -> Iterator[str]:
+    """Paths of the files below a folder, relative to it, in no order.
+
+    Names that start with a dot are passed over and links to folders are not followed; `bad` is told
+    of folders that cannot be listed.
+    """
 
     def refuse(error: OSError) -> None:
         bad.meet(ExampleUnreadable(str(error.filename), error.strerror or str(error)))
@@ -82,5 +87,5 @@ def _pictures(folder: Path, bad: BadExamples) -> Iterator[str]:
         below[:] = (name for name in below if not name.startswith("."))
         prefix = os.path.relpath(where, folder)
         for name in files:
-            if _is_picture(name):
+            if not name.startswith("."):
                 yield name if prefix == "." else f"{prefix}/{name}"

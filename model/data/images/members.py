@@ -1,6 +1,5 @@
 """What the members of a WebDataset shard mean: files of one stem are one example."""
 
-import json
 import os
 import re
 import tarfile
@@ -9,9 +8,6 @@ from typing import Self, TypeVar
 
 from model.data.errors import ExampleUnreadable
 from model.data.images.decoding import SUFFIXES
-
-LABEL_SUFFIXES = ("cls", "json")
-"""A .cls file is the label; a .json file has it under "label" or "cls"."""
 
 M = TypeVar("M")
 
@@ -76,22 +72,3 @@ def picture_suffix(where: str, group: Mapping[str, object]) -> str:
         reason = f"an example needs one picture; there are {', '.join(found) or 'none'}"
         raise ExampleUnreadable(where, reason)
     return found[0]
-
-
-def said_label(where: str, contents: Mapping[str, bytes]) -> object:
-    """What the label members of an example say, by suffix; None where there is no label.
-
-    Raises:
-        ExampleUnreadable: the .json is none.
-    """
-    if "cls" in contents:
-        return contents["cls"].decode("utf-8", "replace").strip()
-    if "json" not in contents:
-        return None
-    try:
-        document = json.loads(contents["json"])
-    except ValueError as error:
-        raise ExampleUnreadable(where, f"its .json cannot be read: {error}") from error
-    if not isinstance(document, dict):
-        return None
-    return document.get("label", document.get("cls"))

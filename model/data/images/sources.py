@@ -1,4 +1,4 @@
-"""Labelled pictures as training examples: decoded, cropped, and held to one policy on bad ones.
+"""Pictures as training examples: decoded, cropped, and held to one policy on bad ones.
 
 The place of an example that is left out is taken by the next one that can be used. So the length of
 a source and a position in a stream mean the same whatever is bad, and resuming decodes nothing
@@ -7,7 +7,7 @@ that it passes over.
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from model.data.errors import ExampleUnreadable, NothingReadable
 from model.data.images.bad import BadExamples
@@ -25,7 +25,7 @@ class Records(Protocol):
 
     @property
     def classes(self) -> Classes:
-        """What the labels index."""
+        """What labels index; none where pictures have captions."""
 
     def __len__(self) -> int:
         """Number of pictures."""
@@ -34,6 +34,7 @@ class Records(Protocol):
         """Read picture `index`; raises `ExampleUnreadable`."""
 
 
+@runtime_checkable
 class RecordStream(Protocol):
     """Pictures in a sequence, not yet decoded."""
 
@@ -43,7 +44,7 @@ class RecordStream(Protocol):
 
     @property
     def classes(self) -> Classes:
-        """What the labels index."""
+        """What labels index; none where pictures have captions."""
 
     def read(self, *, epoch: int, share: int, shares: int) -> Iterator[Record | ExampleUnreadable]:
         """One pass over a share; its sequence depends on the arguments alone."""
@@ -61,7 +62,7 @@ class ImageSource:
 
     @property
     def classes(self) -> Sequence[str]:
-        """Names in index order."""
+        """Names in index order; none where examples have captions."""
         return self._records.classes.names
 
     @property
@@ -110,7 +111,7 @@ class ImageStream:
 
     @property
     def classes(self) -> Sequence[str]:
-        """Names in index order."""
+        """Names in index order; none where examples have captions."""
         return self._records.classes.names
 
     @property

@@ -13,6 +13,7 @@ from typing import IO, TypeVar
 import torch
 
 from model.data.errors import ExampleUnreadable, SharesRefused
+from model.data.images.annotations import Annotator
 from model.data.images.bad import BadExamples
 from model.data.images.classes import Classes
 from model.data.images.decoding import Record
@@ -22,7 +23,6 @@ from model.data.images.members import (
     group_members,
     picture_suffix,
     regular_files,
-    said_label,
 )
 from model.data.order import generator_for
 
@@ -36,7 +36,7 @@ class ShardStream:
     """The examples of shards that can only be read in sequence."""
 
     def __init__(
-        self, location: str, urls: Sequence[str], bad: BadExamples, classes: Classes
+        self, location: str, urls: Sequence[str], bad: BadExamples, annotator: Annotator
     ) -> None:
         """Open nothing yet.
 
@@ -44,19 +44,24 @@ class ShardStream:
             location: names the whole in messages.
             urls: what `webdataset` opens: paths, http(s), pipe: and others, in order.
             bad: is told of shards that cannot be opened or end early.
-            classes: names of the classes; a stream is not searched for them.
+            annotator: reads labels or captions; a stream is not searched for classes.
 
         Raises:
             ExtraMissing: webdataset is not installed.
         """
         self.location = location
-        self.classes = classes
+        self._annotator = annotator
         self._urls = list(urls)
         self._bad = bad
         self._open = import_extra("webdataset.gopen").gopen
 
+    @property
+    def classes(self) -> Classes:
+        """What labels index; none where pictures have captions."""
+        return self._annotator.classes
+
     def read(self, *, epoch: int, share: int, shares: int) -> Iterator[Record | ExampleUnreadable]:
-        """The records of a share; an example without picture or right label is its error.
+        """The records of a share; an example that cannot be used is its error.
 
         Raises:
             SharesRefused: there are fewer shards than shares.
@@ -93,12 +98,12 @@ class ShardStream:
             for stem, group in group_members(_contents(archive)):
                 where = f"{url}:{stem}"
                 try:
-                    content = group[picture_suffix(where, group)]
-                    label = self.classes.label(where, said_label(where, group))
+                    picture = group[picture_suffix(where, group)]
+                    record = self._annotator.of_members(where, picture, group)
                 except ExampleUnreadable as error:
                     yield error
                     continue
-                yield Record(where, content, label)
+                yield record
 
 
 def _contents(archive: tarfile.TarFile) -> Iterator[tuple[str, bytes]]:

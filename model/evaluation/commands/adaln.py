@@ -23,6 +23,7 @@ from model.evaluation.report import percent
 from model.files import write_whole
 from model.sampling.arguments import MAX_THREADS, ArgumentRefused, Parser, integer
 from model.sampling.classes import ClassUnknown, find_class
+from model.specs.layered import LayeredSpec
 
 REPORT_NAME, PLOT_NAME = "adaln.json", "explained-variance.png"
 
@@ -95,9 +96,16 @@ def _run(invocation: Invocation) -> None:
 
 
 def _label(bundle: Bundle, name: str | None) -> int:
-    """Index of a class, that of the null class for None."""
+    """Index of a class, that of the null class for None; refuses a prompt model."""
+    network = bundle.manifest.network
+    if isinstance(network, LayeredSpec):
+        msg = (
+            f"argument BUNDLE: got {bundle.manifest.id}, a network of kind {network.kind!r}; "
+            f"allowed: one with AdaLN-Zero, which no network of that kind has"
+        )
+        raise ArgumentRefused(msg)
     if name is None:
-        return bundle.manifest.network.classes
+        return network.classes
     try:
         return find_class(bundle.labels, name)
     except ClassUnknown as error:

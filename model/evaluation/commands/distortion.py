@@ -40,6 +40,7 @@ from model.files import file_sha256, write_whole
 from model.sampling.arguments import MAX_THREADS, ArgumentRefused, Parser, integer, number
 from model.sampling.devices import add_device, chosen_device
 from model.sampling.pictures import ORIGIN, encode_png, grid_columns, join_grid
+from model.specs.layered import LayeredSpec
 
 REPORT_NAME, SHEET_NAME, PLOT_NAME = "distortion.json", "low-fidelity.png", "histogram.png"
 SHOWN_CLASSES = 10
@@ -196,6 +197,12 @@ def _own_judge(path: Path, arguments: argparse.Namespace) -> _Judge:
 
 def _small_judge(folder: Path, data: Path, spec: ClassifierSpec, display: Display) -> _Judge:
     manifest = read_manifest(folder)
+    if isinstance(manifest.network, LayeredSpec):
+        msg = (
+            f"argument --bundle: got {folder}, which draws prompts; allowed: a class model, as the "
+            f"classes of the images are compared"
+        )
+        raise ArgumentRefused(msg)
     real = load_training_images(Provenance.of(manifest).data, data)
     classifier = train_classifier(
         real.pictures.images,

@@ -1,15 +1,16 @@
-"""dimr-evaluate sample: many images, evenly over the classes, in one .npz."""
+"""dimr-evaluate sample: many images, evenly over classes or captions, in one .npz."""
 
 import argparse
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from model.bundle import load_bundle, read_manifest
+from model.data.captions import read_captions
 from model.evaluation.archive import write_images
 from model.evaluation.command import Command, Invocation
 from model.evaluation.display import Display
@@ -30,14 +31,18 @@ from model.sampling.images import generate, network_rows
 
 MAX_IMAGES = 10_000_000
 MAX_BATCH = 4096
+MAX_SIZE = 2**16
 
 _DESCRIPTION = """\
 Make N images of a bundle, evenly over its classes, as one .npz that ADM's evaluation suite reads:
-arr_0 holds the images, uint8 (N, H, W, 3), arr_1 their classes, int64 (N,).
+arr_0 holds the images, uint8 (N, H, W, 3), arr_1 their classes, int64 (N,). Of a prompt model they
+show --captions, and arr_1 holds the place of each image's caption, counted from 0.
 
 Image i has seed + i as its seed and shows class i modulo the number of classes. The classes take
 turns so that every run of consecutive images is balanced, since the suite takes the Inception Score
 over runs of 5000. Where N is no multiple, the last round is spread evenly over the list of classes.
+Captions are drawn in an order that --seed decides, each once before any is drawn again, so that
+30000 images of as many or more captions are one image a caption, as is usual with MS-COCO.
 
 Finished images wait in FILE.npz.parts until all are there. Kill the command whenever you like: the
 same command continues. Arguments are recorded, and others are refused. Several processes share the
@@ -49,7 +54,9 @@ examples:
   dimr-evaluate sample BUNDLE --n 10000 --out samples.npz --steps 50 --guidance 1.4 --batch 64
   torchrun --nproc-per-node 8 -m model.evaluation sample BUNDLE --images 50000 --out samples.npz
   dimr-evaluate sample BUNDLE --n 50000 --out samples.npz --shard 0/4    # and 1/4, 2/4, 3/4
-  dimr-evaluate sample BUNDLE --n 50000 --out samples.npz --merge        # after a crash"""
+  dimr-evaluate sample BUNDLE --n 50000 --out samples.npz --merge        # after a crash
+  dimr-evaluate sample LAYERED --n 30000 --captions captions.txt --out samples.npz
+  dimr-evaluate sample LAYERED --n 30000 --captions coco/val --size 256 --out samples-256.npz"""
 
 
 def _add_arguments(parser: Parser) -> None:
@@ -64,6 +71,18 @@ def _add_arguments(parser: Parser) -> None:
         default=50_000,
         metavar="N",
         help="images in all (default: 50000); torchrun takes --n for its own",
+    )
+    parser.add_argument(
+        "--captions",
+        metavar="WHERE",
+        help="what images of a prompt model show: a .txt of one caption a line, a .jsonl, or "
+        "captioned images as dimr-train takes them",
+    )
+    parser.add_argument(
+        "--size",
+        type=integer(1, MAX_SIZE),
+        metavar="N",
+        help="side in pixels, one of a layered bundle's scales (default: the largest)",
     )
     add_sampling_arguments(parser)
     parser.add_argument(
@@ -90,11 +109,14 @@ def _run(invocation: Invocation) -> None:
     if arguments.threads is not None:
         torch.set_num_threads(arguments.threads)
     manifest = read_manifest(arguments.bundle)
+    captions = None if arguments.captions is None else read_captions(arguments.captions)
     plan = SamplePlan.of(
         manifest,
         images=arguments.images,
         seed=arguments.seed,
         sampling=chosen_sampling(arguments, manifest.sampling),
+        captions=captions,
+        size=arguments.size,
     )
     out: Path = arguments.out
     if _complete(out, plan):
@@ -106,7 +128,7 @@ def _run(invocation: Invocation) -> None:
         raise ArgumentRefused(msg)
     parts = Parts.open(folder, plan)
     if not arguments.merge:
-        _draw(parts, arguments.shard or _torchrun_shard(os.environ), arguments)
+        _draw(parts, arguments.shard or _torchrun_shard(os.environ), captions, arguments)
     elif parts.missing(range(plan.images)):
         msg = f"argument --merge: {_lacking(parts)}; allowed: once all are there"
         raise ArgumentRefused(msg)
@@ -118,7 +140,9 @@ def _run(invocation: Invocation) -> None:
         invocation.say(f"{plan.images} images are in {out}")
 
 
-def _draw(parts: Parts, shard: Shard, arguments: argparse.Namespace) -> None:
+def _draw(
+    parts: Parts, shard: Shard, captions: Sequence[str] | None, arguments: argparse.Namespace
+) -> None:
     """Make what is missing of a share, and keep it batch by batch."""
     share = shard.of(parts.plan.images)
     runs = parts.missing(share)
@@ -126,7 +150,7 @@ def _draw(parts: Parts, shard: Shard, arguments: argparse.Namespace) -> None:
         return
     bundle = load_bundle(arguments.bundle)
     bundle.to(chosen_device(arguments.device))
-    rows_each = network_rows(bundle, [parts.plan.request(share.start)])
+    rows_each = network_rows(bundle, [parts.plan.request(share.start, captions)])
     done = float(len(share) - sum(map(len, runs)))
     with Display() as display:
         display.show("images", done, len(share))
@@ -137,7 +161,7 @@ def _draw(parts: Parts, shard: Shard, arguments: argparse.Namespace) -> None:
             display.show("images", round(done, 3), len(share))
 
         for run in runs:
-            requests = [parts.plan.request(index) for index in run]
+            requests = [parts.plan.request(index, captions) for index in run]
             made = generate(bundle, requests, batch=arguments.batch, on_call=called)
             for first in range(run.start, run.stop, arguments.batch):
                 count = min(arguments.batch, run.stop - first)
@@ -155,7 +179,8 @@ def _assemble(parts: Parts, out: Path) -> str:
         write_whole(_record(out), (plan.model_dump_json(indent=1) + "\n").encode())
         write_images(out, parts.batches(), shape=(plan.images, *size), labels=labels)
         parts.remove()
-    return f"{plan.images} images of {plan.classes} classes in {out}"
+    what = "classes" if plan.captions_sha256 is None else "captions"
+    return f"{plan.images} images of {plan.classes} {what} in {out}"
 
 
 def _lacking(parts: Parts) -> str:
@@ -201,7 +226,7 @@ def _torchrun_shard(environment: Mapping[str, str]) -> Shard:
 
 COMMAND = Command(
     name="sample",
-    summary="many images, evenly over the classes, as the .npz that ADM's suite reads",
+    summary="many images, evenly over classes or captions, as the .npz that ADM's suite reads",
     description=_DESCRIPTION,
     epilog=_EPILOG,
     add_arguments=_add_arguments,

@@ -3,22 +3,23 @@
 import argparse
 import os
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
-from pydantic import ValidationError
-from rich.table import Table
 
 from model.bundle import DENOISER, Bundle, BundleRefused, load_bundle, put_file, read_manifest
 from model.evaluation.card import CARD_NAME, NOTICE_NAME, worst_line, write_card
 from model.evaluation.classifier import MAX_STEPS, ClassifierSpec
 from model.evaluation.command import Command, Invocation
 from model.evaluation.display import Display
+from model.evaluation.earlier import check_judge, read_before, read_lower
 from model.evaluation.evaluation import evaluate, load_training_images
 from model.evaluation.outputs import add_overwrite, file_path, refuse_existing, write_report
 from model.evaluation.provenance import Provenance
-from model.evaluation.report import EvaluationSpec, Report, percent, rows
+from model.evaluation.report import EvaluationSpec, Report
+from model.evaluation.summary import print_summary
 from model.sampling.arguments import (
     ArgumentRefused,
     Parser,
@@ -28,18 +29,22 @@ from model.sampling.arguments import (
 )
 from model.sampling.devices import chosen_device
 from model.sampling.noise import MAX_SEED
-from model.sampling.samplers import table_for
+from model.sampling.samplers import tables_for
 
 MAX_SAMPLES = 1000  # of one class
+MAX_SIZE = 2**16
 
 _DESCRIPTION = """\
-Draw samples of every class of a bundle and measure them beside its training images:
+Draw samples of every class of a bundle, or of every concept of a prompt model by its name, and
+measure them beside its training images:
 
   - class accuracy under small classifiers trained on the spot, one on all styles and one for each
     style held out, with their accuracy on real images for comparison;
   - distance to the nearest training image, which tells painting from copying;
   - a Fréchet distance of the classifier's own 64 features. It is not FID and compares with nothing
-    but the figure for real images beside it.
+    but the figure for real images beside it;
+  - of a prompt model also how samples match captions in other words, that name a style, ask for a
+    thing in a colour it never had, or for what it never saw.
 
 Writes a JSON report and prints a summary. Takes a few minutes on one CPU core for 96 classes."""
 _EPILOG = """\
@@ -48,6 +53,7 @@ examples:
   dimr-evaluate small BUNDLE --data deploy/data/emoji --out report.json --steps 10 --guidance 2
   dimr-evaluate small BUNDLE --data deploy/data/emoji --out report.json --write-card \\
       --training-note "2 hours on 2 cores"
+  dimr-evaluate small LAYERED --data deploy/data/emoji --out report-32.json --size 32
 
 Equal arguments give equal figures on one machine with one number of threads."""
 
@@ -74,6 +80,13 @@ def _add_arguments(parser: Parser) -> None:
     )
     add_sampling_arguments(parser)
     parser.add_argument(
+        "--size",
+        type=integer(1, MAX_SIZE),
+        metavar="N",
+        help="side of the samples, one of a layered bundle's scales; real images are reduced to it "
+        "by area averaging (default: the largest)",
+    )
+    parser.add_argument(
         "--classifier-steps",
         type=integer(1, MAX_STEPS),
         default=ClassifierSpec().steps,
@@ -96,6 +109,14 @@ def _add_arguments(parser: Parser) -> None:
         metavar="FILE.json",
         help="an earlier model's report by the same judge, to compare with on the card",
     )
+    parser.add_argument(
+        "--lower",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE.json",
+        help="report of a lower scale of this bundle (see --size), for the card; may be repeated",
+    )
 
 
 def _run(invocation: Invocation) -> None:
@@ -109,8 +130,9 @@ def _run(invocation: Invocation) -> None:
     _check_outputs(arguments)
     spec = _spec(bundle, arguments)
     notice = _notice(arguments)
-    before = _before(arguments, spec)
-    real = load_training_images(provenance.data, arguments.data)
+    before = None if arguments.before is None else read_before(arguments.before, spec)
+    lower = [read_lower(path, bundle.manifest, spec) for path in arguments.lower]
+    real = load_training_images(provenance.data, arguments.data, size=spec.size)
 
     with Display() as display:
         measures = evaluate(bundle, real, spec, display.show)
@@ -126,9 +148,12 @@ def _run(invocation: Invocation) -> None:
         measures=measures,
     )
     write_report(arguments.out, report)
-    _show(invocation, report)
+    print_summary(invocation.console, report)
+    invocation.say(worst_line(report.measures))
+    invocation.say(f"report in {arguments.out}")
     if notice is not None:
-        _check_judge(arguments.before, before, report)
+        if before is not None:
+            check_judge(arguments.before, before, report)
         card = write_card(
             bundle,
             provenance,
@@ -136,6 +161,7 @@ def _run(invocation: Invocation) -> None:
             notice=notice,
             training_note=arguments.training_note,
             before=before,
+            lower=lower,
         )
         _store(arguments.bundle, bundle, report, card)
         invocation.say(
@@ -146,11 +172,17 @@ def _run(invocation: Invocation) -> None:
 def _check_outputs(arguments: argparse.Namespace) -> None:
     """Refuse, before minutes of work, what could not be written after them."""
     refuse_existing([arguments.out], overwrite=arguments.overwrite)
-    for name in ("training_note", "before"):
-        if getattr(arguments, name) is not None and not arguments.write_card:
+    for name in ("training_note", "before", "lower"):
+        if getattr(arguments, name) not in (None, []) and not arguments.write_card:
             option = name.replace("_", "-")
             msg = f"argument --{option}: has no card to go to; allowed: together with --write-card"
             raise ArgumentRefused(msg)
+    if arguments.write_card and arguments.size is not None:
+        msg = (
+            f"argument --size: got {arguments.size} with --write-card; "
+            f"allowed: without it, as a card is of the largest size (see --lower)"
+        )
+        raise ArgumentRefused(msg)
     if arguments.write_card and not os.access(arguments.bundle, os.W_OK):
         msg = f"argument --write-card: {arguments.bundle} cannot be written to"
         raise ArgumentRefused(msg)
@@ -164,8 +196,9 @@ def _spec(bundle: Bundle, arguments: argparse.Namespace) -> EvaluationSpec:
         raise ArgumentRefused(msg)
     manifest = bundle.manifest
     sampling = chosen_sampling(arguments, manifest.sampling)
-    table_for(
+    tables_for(
         manifest.process,
+        manifest.network.sides,
         sampling,
         sampler=sampling.sampler,
         steps=sampling.steps,
@@ -176,34 +209,17 @@ def _spec(bundle: Bundle, arguments: argparse.Namespace) -> EvaluationSpec:
         seed=arguments.seed,
         sampling=sampling,
         classifier=ClassifierSpec(steps=arguments.classifier_steps),
+        size=_size(arguments, manifest.sizes),
     )
 
 
-def _before(arguments: argparse.Namespace, spec: EvaluationSpec) -> Report | None:
-    """The report to compare with; refuses one of other samples."""
-    if arguments.before is None:
-        return None
-    try:
-        before = Report.model_validate_json(arguments.before.read_bytes())
-    except ValidationError as error:
-        msg = f"argument --before: {arguments.before} is no report of this command"
-        raise ArgumentRefused(msg) from error
-    if before.evaluation != spec:
-        msg = (
-            f"argument --before: {arguments.before} is of {before.evaluation}; "
-            f"allowed: one of {spec}"
-        )
+def _size(arguments: argparse.Namespace, sizes: Sequence[int]) -> int | None:
+    """The size of the samples, None for the largest; refuses one that the bundle does not make."""
+    if arguments.size not in {None, *sizes}:
+        allowed = " or ".join(map(str, sizes))
+        msg = f"argument --size: got {arguments.size}; allowed with this bundle: {allowed}"
         raise ArgumentRefused(msg)
-    return before
-
-
-def _check_judge(path: Path | None, before: Report | None, report: Report) -> None:
-    if before is not None and before.measures.judge_sha256 != report.measures.judge_sha256:
-        msg = (
-            f"argument --before: {path} is by another judge, as it was made on another machine or "
-            f"with other threads; allowed: one made again here (the report itself was written)"
-        )
-        raise ArgumentRefused(msg)
+    return None if arguments.size == sizes[-1] else arguments.size
 
 
 def _notice(arguments: argparse.Namespace) -> str | None:
@@ -223,21 +239,10 @@ def _store(folder: Path, bundle: Bundle, report: Report, card: str) -> None:
         msg = f"{folder} has changed since it was measured; evaluate it again"
         raise BundleRefused(msg)
     found = report.model_dump(mode="json", exclude={"measures": {"classes"}})
+    if report.measures.prompts is None:
+        del found["measures"]["prompts"]
     found["worst_classes"] = {entry.name: entry.top1 for entry in report.measures.worst}
     put_file(folder, bundle.manifest.model_copy(update={"evaluation": found}), CARD_NAME, card)
-
-
-def _show(invocation: Invocation, report: Report) -> None:
-    measures = report.measures
-    table = Table("measure", "samples", "real images", "ratio", title=report.bundle_id)
-    for row in rows(measures):
-        table.add_row(*row)
-    folds = Table("style held out", "samples, top 1", "real images of it, top 1")
-    for fold in measures.folds:
-        folds.add_row(fold.held_out, percent(fold.samples.top1), percent(fold.real.top1))
-    invocation.console.print(table, folds)
-    invocation.say(worst_line(measures))
-    invocation.say(f"report in {invocation.arguments.out}")
 
 
 COMMAND = Command(

@@ -19,12 +19,13 @@ from service.api.schemas import JobBody
 from service.api.submission import cancel, submit
 from service.api.views import JobView
 from service.errors import JobNotFound, RequestRejected
-from service.images import MEDIA_TYPES, transcode
+from service.images import MEDIA_TYPES, Format, transcode
 from service.queue.jobs import Job
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
 MAX_INDEX = 999  # far above any model's bound on images per job
+CALLS_DONE_HEADER = "X-Calls-Done"
 
 _EXAMPLE = {"prompt": "a tiger face", "n": 4, "seed": 7, "priority": "high", "deadline_s": 60}
 _JOB_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -115,10 +116,7 @@ async def read_image(
 ) -> Response:
     """Return one image in the most welcome format; by default the one that the job asked for."""
     job = await backend.queue.get(_checked(job_id))
-    chosen = preferred_format(accept, job.request.format)
-    if chosen is None:
-        offered = ", ".join(MEDIA_TYPES.values())
-        raise HTTPException(406, f"Accept: got {accept[:200]!r}; allowed: {offered}")
+    chosen = _format(accept, job)
     png = await backend.queue.image(job.id, index)
     content = await asyncio.to_thread(transcode, png, chosen, job.request.quality)
     etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
@@ -133,6 +131,57 @@ async def read_image(
     return Response(content, media_type=MEDIA_TYPES[chosen], headers=headers)
 
 
+@router.get(
+    "/{job_id}/previews/{index}",
+    response_class=Response,
+    responses={
+        200: {
+            "content": {m: {} for m in MEDIA_TYPES.values()},
+            "description": "What the image looks like by now.",
+            "headers": {
+                CALLS_DONE_HEADER: {
+                    "description": "Network calls made for the image when it was taken.",
+                    "schema": {"type": "integer", "minimum": 1},
+                }
+            },
+        },
+        **problems(404, 406, 422, 503),
+    },
+)
+async def read_preview(
+    job_id: str,
+    index: Annotated[int, Path(ge=0, le=MAX_INDEX)],
+    backend: Services,
+    accept: Annotated[str, Header()] = "",
+) -> Response:
+    """Return the newest preview of an image that is being drawn, of models that give previews.
+
+    It is small: the image by now, at the lowest of the model's sizes. A few times a second there
+    is a newer one; the events of the job and its `previews` say when. None is kept once the image
+    is drawn.
+    """
+    job = await backend.queue.get(_checked(job_id))
+    chosen = _format(accept, job)
+    preview = await backend.previews.newest(job, index)
+    content = await asyncio.to_thread(transcode, preview.png, chosen, job.request.quality)
+    headers = {
+        CALLS_DONE_HEADER: str(preview.calls_done),
+        "Vary": "Accept",
+        "Cache-Control": "no-store",
+        "Content-Disposition": f'inline; filename="{job.id}-{index}-preview.{chosen}"',
+    }
+    return Response(content, media_type=MEDIA_TYPES[chosen], headers=headers)
+
+
+def _format(accept: str, job: Job) -> Format:
+    """The most welcome format, of equally welcome ones the job's own; 406 where none is."""
+    chosen = preferred_format(accept, job.request.format)
+    if chosen is None:
+        offered = ", ".join(MEDIA_TYPES.values())
+        raise HTTPException(406, f"Accept: got {accept[:200]!r}; allowed: {offered}")
+    return chosen
+
+
 def _checked(job_id: str) -> str:
     """What cannot be an identifier never reaches Redis."""
     if not _JOB_ID.fullmatch(job_id):
@@ -143,4 +192,5 @@ def _checked(job_id: str) -> str:
 async def _view(backend: Backend, request: Request, job: Job) -> JobView:
     position = await backend.forecast.position(job)
     eta_s = await backend.forecast.eta_s(job)
-    return JobView.of(job, request, position=position, eta_s=eta_s)
+    previews = await backend.previews.present(job)
+    return JobView.of(job, request, position=position, eta_s=eta_s, previews=previews)

@@ -20,9 +20,9 @@ from model.specs.process import (
 )
 
 MIXED = [
-    ImageRequest(label=0, seed=1, steps=3, sampler="dpmpp_3s", guidance=1.4),
-    ImageRequest(label=7, seed=2, steps=5, sampler="dpmpp_2m", guidance=1.0),
-    ImageRequest(label=9, seed=3, steps=4, sampler="ddim", guidance=3.0),
+    ImageRequest(condition=0, seed=1, steps=3, sampler="dpmpp_3s", guidance=1.4, size=128),
+    ImageRequest(condition=7, seed=2, steps=5, sampler="dpmpp_2m", guidance=1.0, size=128),
+    ImageRequest(condition=9, seed=3, steps=4, sampler="ddim", guidance=3.0, size=128),
 ]
 
 
@@ -80,7 +80,7 @@ def test_the_engine_draws_what_the_reference_draws(engine, bundle):
 
 
 def test_latents_leave_the_range_of_pixels(engine):
-    engine.admit(0, label=0, seed=1, steps=1, sampler="ddim", guidance=1.0)
+    engine.admit(0, condition=0, seed=1, steps=1, sampler="ddim", guidance=1.0, size=128)
     engine.step([0])
     assert engine._trajectories.state(0).abs().max() > 1.5
 

@@ -119,3 +119,61 @@ def test_a_location_that_is_not_there_is_one_line(
     errors = capsys.readouterr().err.splitlines()
     assert len(errors) == 1
     assert "there is no" in errors[0]
+
+
+@pytest.fixture
+def captioned_tree(tmp_path: Path, picture: bytes) -> Path:
+    """Three pictures with four captions."""
+    root = tmp_path / "captioned"
+    root.mkdir()
+    for name, text in (("1", "an owl\na bird"), ("2", "a fox"), ("3", "a small red apple")):
+        (root / f"{name}.png").write_bytes(picture)
+        (root / f"{name}.txt").write_text(text)
+    return root
+
+
+def test_captions_are_counted_and_measured(
+    captioned_tree: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", str(captioned_tree), "--captions", "--size", "8"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "captions of an image: 1 to 2, 1.3 on average",
+        "characters of a caption: 5 to 17, 8.5 on average",
+        "3 images with 4 captions; 0 unusable",
+    ]
+
+
+def test_wrong_captions_and_pictures_are_named_and_not_counted(
+    captioned_tree: Path, picture: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (captioned_tree / "2.png").write_bytes(picture[:40])
+    (captioned_tree / "3.txt").write_bytes(b"\xff")
+    (captioned_tree / "4.png").write_bytes(picture)
+    assert main(["check", str(captioned_tree), "--captions", "--size", "8"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    unusable = sorted(line for line in lines if line.startswith("unusable: "))
+    assert [line.split(": ")[1] for line in unusable] == [
+        str(captioned_tree / f"{k}.png") for k in (2, 3, 4)
+    ]
+    assert lines[-1] == "1 images with 2 captions; 3 unusable"
+
+
+def test_a_captioned_stream_is_checked_as_well(
+    write_shard: Callable[[str, Mapping[str, bytes]], Path],
+    picture: bytes,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shard = write_shard("x.tar.gz", {"a.png": picture, "b.png": picture, "b.txt": b" "})
+    assert main(["check", str(shard), "--captions", "--size", "8"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == ["captions of an image: none", "characters of a caption: none"]
+    assert lines[-1] == "0 images with 0 captions; 2 unusable"
+
+
+def test_captions_and_a_class_index_exclude_each_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["check", str(tmp_path), "--captions", "--class-index", "x", "--size", "8"])
+    assert stop.value.code == 2
+    assert "not allowed with argument" in capsys.readouterr().err

@@ -67,6 +67,57 @@ def test_a_network_without_stages_has_no_numbers_by_stage(tiny_file, capsys):
     assert capsys.readouterr().out.splitlines()[-1].split()[3] == "-"
 
 
+def test_the_ratio_of_two_networks_is_printed_on_request(tiny_file, capsys):
+    larger = json.loads(tiny_file.read_text("utf-8"))
+    larger["id"] = "larger"
+    larger["network"]["stages"][0]["blocks"] = 3
+    path = tiny_file.with_name("larger.json")
+    path.write_text(json.dumps(larger), "utf-8")
+    assert main([str(tiny_file), str(path), "--ratio"]) == 0
+    family, ratio = capsys.readouterr().out.split("\n\n")
+    less, more = (int(row.split()[1].replace(",", "")) for row in family.splitlines()[-2:])
+    assert ratio.startswith("tiny / larger: 0.")
+    assert ratio.endswith(f" of the MACs, {less / more:.4f} of the parameters\n")
+
+
+@pytest.mark.parametrize("names", [[], ["dimr-xl2r-256"], ["dimr-xl2r-256"] * 3])
+def test_only_two_recipes_have_a_ratio(names, capsys):
+    assert main([*names, "--ratio"]) == 2
+    count = len(names) or len(VARIANTS)
+    assert f"--ratio: got {count} recipes; allowed: 2" in capsys.readouterr().err
+
+
+def test_the_parts_of_a_layered_network_are_named_by_their_grids(layered_recipe, tmp_path, capsys):
+    path = tmp_path / "layered.json"
+    path.write_text(layered_recipe.model_dump_json(), "utf-8")
+    assert main([str(path), "--parts"]) == 0
+    family, parts = capsys.readouterr().out.split("\n\n")
+    assert family.splitlines()[-1].count("/") == 2
+    rows = [row.split("  ") for row in parts.splitlines()[2:-1]]
+    assert [(row[0], next(filter(None, row[1:])).strip()) for row in rows] == [
+        ("-", "time"),
+        ("-", "text"),
+        ("-", "pooled"),
+        ("0", "core 8 in"),
+        ("0", "core 8 down"),
+        ("0", "core 4 down"),
+        ("0", "core 8 to 4"),
+        ("0", "core 4 middle"),
+        ("0", "core 8 up"),
+        ("0", "core 4 up"),
+        ("0", "core 4 to 8"),
+        ("1", "16 in"),
+        ("1", "8 to 16"),
+        ("1", "16 blocks"),
+        ("2", "32 in"),
+        ("2", "16 to 32"),
+        ("2", "32 blocks"),
+        ("0", "output 8"),
+        ("1", "output 16"),
+        ("2", "output 32"),
+    ]
+
+
 def test_the_written_numbers_are_exact(tmp_path, capsys):
     path = tmp_path / "counts.json"
     assert main(["dimr-xl2r-256", "--json", str(path)]) == 0

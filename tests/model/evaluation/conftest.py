@@ -12,8 +12,10 @@ import torch
 from model.bundle import write_bundle
 from model.data.emoji.index import INDEX_NAME, Concept, Index, Sheet, dump_index
 from model.data.emoji.mosaic import encode_sheet, join_tiles
+from model.denoisers.build import build_denoiser
 from model.denoisers.dimr import DiMR
 from model.evaluation.inception import CLASSES, POOL, SPATIAL, Features, extractors
+from model.specs.recipe import Recipe
 
 KEYS = ("61", "62", "63")
 STYLE_DIFFERENCE = 20  # levels of every dark pixel
@@ -28,9 +30,8 @@ def drawings(dark):
     return tiles
 
 
-@pytest.fixture
-def data_folder(tmp_path):
-    folder = tmp_path / "data"
+def write_drawings(folder, names):
+    """A data set of the three drawings, whose names and other spellings are given by key."""
     folder.mkdir()
     sheets = []
     for style, dark in (("plain", 0), ("pale", STYLE_DIFFERENCE)):
@@ -38,16 +39,45 @@ def data_folder(tmp_path):
         (folder / f"{style}.webp").write_bytes(content)
         digest = hashlib.sha256(content).hexdigest()
         sheets.append(Sheet(style, f"{style}.webp", digest, columns=2, keys=KEYS))
-    concepts = tuple(Concept(key, bytes.fromhex(key).decode(), "g", "s", ()) for key in KEYS)
+    concepts = tuple(
+        Concept(key, name, "g", "s", tuple(others))
+        for key, (name, *others) in zip(KEYS, names, strict=True)
+    )
     (folder / INDEX_NAME).write_text(dump_index(Index(16, concepts, tuple(sheets))))
     (folder / "NOTICE").write_text("Drawn by nobody, free for all.\n")
     return folder
 
 
 @pytest.fixture
+def data_folder(tmp_path):
+    return write_drawings(tmp_path / "data", (("a",), ("b",), ("c",)))
+
+
+@pytest.fixture
+def named_folder(tmp_path):
+    """The drawings by the names of things that a prompt model may be asked for."""
+    names = (("red apple", "apple"), ("frog",), ("banana",))
+    return write_drawings(tmp_path / "named", names)
+
+
+@pytest.fixture
 def bundle_folder(tiny_recipe, tmp_path):
     network = DiMR(tiny_recipe.network)
     return write_bundle(tmp_path / "bundle", tiny_recipe, network, ("a", "b", "c"), steps=6)
+
+
+@pytest.fixture
+def prompt_bundle_folder(layered_recipe, prompts, tmp_path):
+    """A prompt model of two scales, 8 and 16, on which prompts have an effect."""
+    values = layered_recipe.model_dump()
+    values["data"] |= {"concepts": ["red apple", "frog", "banana"], "size": 16}
+    values["network"] |= {"scales": [8, 16], "outer": values["network"]["outer"][:1]}
+    recipe = Recipe.model_validate(values)
+    network = build_denoiser(recipe.network)
+    generator = torch.Generator().manual_seed(1)
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, 0.02, 0.3, generator=generator)
+    return write_bundle(tmp_path / "prompted", recipe, network, (), steps=6, prompts=prompts)
 
 
 @pytest.fixture(scope="session")

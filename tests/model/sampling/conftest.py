@@ -1,4 +1,4 @@
-"""Gaussian data, whose noise prediction and probability flow are known in closed form."""
+"""Gaussian data, whose noise prediction and probability flow are known in closed form; bundles."""
 
 from dataclasses import dataclass
 
@@ -6,6 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from model.bundle import Bundle, read_manifest, write_bundle
+from model.denoisers.layered import LayeredUNet
 from model.diffusion.broadcast import per_sample
 
 
@@ -49,3 +51,25 @@ def gaussian():
 def noise():
     generator = torch.Generator().manual_seed(1)
     return torch.randn(4, 3, 4, 4, generator=generator, dtype=torch.float64)
+
+
+@pytest.fixture
+def layered_network(layered_recipe):
+    """Three scales, 8, 16 and 32, on which prompts have an effect."""
+    network = LayeredUNet(layered_recipe.network)
+    generator = torch.Generator().manual_seed(1)
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, 0.02, 0.3, generator=generator)
+    return network.eval().requires_grad_(requires_grad=False)
+
+
+@pytest.fixture
+def layered_folder(layered_recipe, layered_network, prompts, tmp_path):
+    folder = tmp_path / "layered"
+    return write_bundle(folder, layered_recipe, layered_network, (), steps=6, prompts=prompts)
+
+
+@pytest.fixture
+def layered_bundle(layered_folder, layered_network, prompts):
+    """What is loaded from the folder, with the text encoder that is open already."""
+    return Bundle(read_manifest(layered_folder), (), layered_network, prompts=prompts)

@@ -12,7 +12,7 @@ from model.diffusion.errors import ParameterRejected
 from model.sampling.images import ImageRequest, generate, network_rows
 from model.sampling.samplers import SamplerUnknown
 
-BASE = ImageRequest(label=0, seed=7, steps=4, sampler="dpmpp_2m", guidance=6.0)
+BASE = ImageRequest(condition=0, seed=7, steps=4, sampler="dpmpp_2m", guidance=6.0)
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_the_same_request_gives_the_same_image(bundle):
 
 @pytest.mark.parametrize(
     "changes",
-    [{"label": 1}, {"seed": 8}, {"steps": 5}, {"sampler": "dpmpp_3s"}, {"guidance": 20.0}],
+    [{"condition": 1}, {"seed": 8}, {"steps": 5}, {"sampler": "dpmpp_3s"}, {"guidance": 20.0}],
     ids=str,
 )
 def test_every_part_of_a_request_matters(bundle, changes):
@@ -55,7 +55,7 @@ def test_every_part_of_a_request_matters(bundle, changes):
 
 
 def test_neighbours_change_an_image_by_rounding_at_most(bundle):
-    requests = [request(label=k % 3, seed=k) for k in range(5)]
+    requests = [request(condition=k % 3, seed=k) for k in range(5)]
     together = np.stack(images_of(bundle, *requests, batch=5)).astype(int)
     alone = np.stack(images_of(bundle, *requests, batch=1))
     assert np.abs(together - alone).max() <= 1
@@ -99,8 +99,10 @@ def test_no_requests_give_no_images(bundle):
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"label": 3}, "label: got 3; allowed: 0 to 2"),
-        ({"label": -1}, "label: got -1"),
+        ({"condition": 3}, "label: got 3; allowed: 0 to 2"),
+        ({"condition": -1}, "label: got -1"),
+        ({"condition": "fox"}, "prompt: got 'fox'; allowed: a class"),
+        ({"size": 8}, "size: got 8; allowed: 16"),
         ({"seed": -1}, "seed: got -1"),
         ({"steps": 0}, "steps: got 0"),
         ({"guidance": -0.5}, "got -0.5"),

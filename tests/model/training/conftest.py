@@ -20,13 +20,16 @@ from PIL import Image
 from torch import Tensor
 
 from model.bundle import load_bundle
+from model.sampling.conditions import conditions_for
 from model.specs.recipe import Recipe
 from model.specs.training import ExecutionSpec
+from model.text.prompts import Prompts
 from model.training import checkpoint
 from model.training.__main__ import main
-from model.training.data import InMemory, LabelledTensors
+from model.training.data import CaptionedTensors, InMemory, LabelledTensors
 from model.training.distributed import World
 from model.training.loop import Hooks, Report, train
+from model.training.objective import Objective
 from model.training.state import TrainingState, new_state
 
 ALONE = World(0, 1, torch.device("cpu"))
@@ -38,7 +41,8 @@ PATIENCE_S = 150.0
 class Trainer:
     """Runs the loop in memory; `reports` collects what it reports, `saves` counts checkpoints."""
 
-    data: LabelledTensors
+    data: LabelledTensors | CaptionedTensors
+    prompts: Prompts | None = None
     reports: list[Report] = field(default_factory=list)
     saves: int = 0
 
@@ -70,12 +74,18 @@ class Trainer:
         )
         examples = InMemory(self.data, recipe, ALONE).examples(state.step, None)
         spec = ExecutionSpec.model_validate(execution)
-        return train(recipe, spec, ALONE, state, examples, hooks)
+        objective = Objective(recipe, conditions_for(recipe.network, self.prompts))
+        return train(objective, spec, ALONE, state, examples, hooks)
 
 
 @pytest.fixture
 def trainer(tiny_data) -> Trainer:
     return Trainer(tiny_data)
+
+
+@pytest.fixture
+def layered_trainer(captioned_data, prompts) -> Trainer:
+    return Trainer(captioned_data, prompts)
 
 
 @pytest.fixture

@@ -53,8 +53,8 @@ def test_what_is_done_otherwise_than_before_is_named_and_nothing_else(
 def test_the_rate_may_change_on_the_way_but_not_what_is_learnt(varied, tmp_path):
     runs.record(tmp_path, runs.Circumstances(varied(), ExecutionSpec(), ALONE, "x", 1))
     runs.check_same(tmp_path, varied(steps=50, optimiser={"rate": 1e-4}))
-    with pytest.raises(ResumeRefused, match=r"another training\.class_dropout"):
-        runs.check_same(tmp_path, varied(class_dropout=0.5))
+    with pytest.raises(ResumeRefused, match=r"another training\.condition_dropout"):
+        runs.check_same(tmp_path, varied(condition_dropout=0.5))
 
 
 def test_a_policy_on_bad_examples_may_change_on_the_way(varied, tmp_path):

@@ -9,6 +9,7 @@ ROUTES = {
     ("/v1/jobs/{job_id}", "get"),
     ("/v1/jobs/{job_id}", "delete"),
     ("/v1/jobs/{job_id}/images/{index}", "get"),
+    ("/v1/jobs/{job_id}/previews/{index}", "get"),
     ("/v1/models", "get"),
     ("/v1/models/{model_id}", "get"),
     ("/health/live", "get"),

@@ -177,7 +177,7 @@ async def test_a_full_queue_is_429_with_retry_after(make_client, served):
 
 
 @pytest.mark.parametrize("job_id", ["unknown", "x" * 65, "a:b", "%7Bdimr%7D", "a%20b"])
-@pytest.mark.parametrize("path", ["", "/images/0"])
+@pytest.mark.parametrize("path", ["", "/images/0", "/previews/0"])
 async def test_what_is_no_job_is_404(client, served, job_id, path):
     response = await client.get(f"{JOBS}/{job_id}{path}")
     assert response.status_code == 404

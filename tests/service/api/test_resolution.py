@@ -1,6 +1,6 @@
 import pytest
 
-from service.api.resolution import resolve, sample_steps
+from service.api.resolution import choose, resolve, sample_steps
 from service.api.schemas import ImageFields
 from service.errors import FieldsRejected
 
@@ -52,9 +52,48 @@ def test_random_seeds_differ_and_are_short(card):
     assert max(seeds) < 2**32
 
 
-def test_a_model_without_classes_is_refused(card):
-    with pytest.raises(FieldsRejected, match="classes"):
-        _resolve(card.model_copy(update={"conditioning": ("prompt",)}), prompt="tiger")
+def test_a_model_of_prompts_takes_any_text_and_none(prompt_card):
+    for prompt, drawn in [("  A dragon, green ", "A dragon, green"), (" ", ""), (None, "")]:
+        request = _resolve(prompt_card, prompt=prompt)
+        assert (request.condition, request.subject, request.label) == (drawn, drawn, None)
+
+
+def test_a_model_of_prompts_refuses_a_class_and_says_what_it_takes(prompt_card):
+    refusal = r"class_label: got 'tiger'; allowed: none, text-test draws from a prompt"
+    with pytest.raises(FieldsRejected, match=refusal):
+        _resolve(prompt_card, prompt="a tiger", class_label="tiger")
+
+
+def test_a_size_is_one_of_the_models_and_by_default_its_own(prompt_card):
+    assert _resolve(prompt_card).size == 64
+    assert _resolve(prompt_card, size="16x16").size == 16
+    with pytest.raises(FieldsRejected, match="allowed: auto, 16x16, 32x32, 64x64"):
+        _resolve(prompt_card, size="128x128")
+
+
+def test_of_a_model_of_both_kinds_a_class_wins_over_a_prompt(card):
+    both = card.model_copy(update={"conditioning": ("class", "prompt")})
+    drawn = [
+        _resolve(both, **fields).condition
+        for fields in ({"class_label": "cat face", "prompt": "a dragon"}, {"prompt": "cat face"})
+    ]
+    assert drawn == [1, "cat face"]
+
+
+def test_without_a_model_the_first_that_can_draw_it_is_chosen(card, prompt_card):
+    cats = card.model_copy(update={"id": "cats", "classes": card.classes[1:2]})
+    later = prompt_card.model_copy(update={"id": "text-zzz"})
+    cards = [later, card, prompt_card, cats]
+
+    def chosen(among=cards, **fields):
+        return choose(ImageFields(**fields), among).id
+
+    assert chosen(prompt="a dragon") == chosen() == prompt_card.id
+    assert chosen(class_label="tiger face") == card.id
+    assert chosen(class_label=0) == chosen(class_label=0, prompt="cat face") == "cats"
+    assert chosen([cats, card], prompt="a tiger") == card.id
+    assert chosen([cats, card], prompt="a dragon") == "cats"
+    assert chosen([later, prompt_card], class_label="tiger face") == prompt_card.id
 
 
 @pytest.mark.parametrize(("guidance", "rows"), [(1, 60), (1.0, 60), (0, 120), (1.5, 120)])

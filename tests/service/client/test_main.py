@@ -227,3 +227,28 @@ async def test_the_option_goes_before_the_environment(run, server_url, served):
     status, out, _ = await run("http://127.0.0.1:1", "--url", server_url, "models")
     assert status == 0
     assert "emoji-test" in out
+
+
+async def test_a_prompt_is_drawn_by_the_model_named_and_its_warnings_go_to_stderr(
+    run, server_url, prompt_drawer, tmp_path
+):
+    prompt_drawer.may_draw.clear()
+    arguments = ("generate", "A red [apple], and " + "more " * 99, "--model", "text-test")
+    options = ("--size", "16x16", "--seed", "3", "--out", str(tmp_path))
+    running = asyncio.create_task(run(server_url, *arguments, *options))
+    job = await prompt_drawer.claimed.get()
+    assert (job.request.model, job.request.size) == ("text-test", 16)
+    await prompt_drawer.leases.warn(job, ["prompt: has 104 tokens; the model reads [16]"])
+    prompt_drawer.may_draw.set()
+    status, out, err = await running
+    assert status == 0
+    assert err.strip() == "warning: prompt: has 104 tokens; the model reads [16]"
+    path = tmp_path / "a-red-apple-and-more-more-more-more-more-more-more-3.png"
+    assert out.splitlines() == [str(path)]
+    assert read_provenance(path.read_bytes()).prompt == arguments[1].strip()
+
+
+async def test_models_of_prompts_are_listed_with_their_sizes(run, server_url, both_served):
+    _, out, _ = await run(server_url, "models")
+    line = "text-test: prompt to 16x16, 32x32, 64x64 (default 64x64); samplers ddim, dpmpp_2m"
+    assert out.splitlines()[1].startswith(line)

@@ -1,6 +1,9 @@
 import re
 import time
 
+import pytest
+from pydantic import ValidationError
+
 from service.queue.jobs import PRIORITIES, Job, JobStatus, new_job_id
 
 
@@ -44,3 +47,33 @@ def test_a_job_is_read_back_from_its_hash_whatever_else_the_hash_holds(request_o
     assert (job.status, job.priority, job.cost) == (JobStatus.RUNNING, "high", 40)
     assert (job.created_at, job.attempts, job.claims) == (1_700_000_000.25, 2, 3)
     assert job.deadline_at is None
+
+
+def test_a_job_of_the_version_before_prompts_is_read(request_of) -> None:
+    before = (
+        b'{"model":"emoji","label":3,"class_name":"cat","prompt":"a cat","n":1,"seed":7,'
+        b'"steps":10,"sampler":"dpm++","guidance":2.0,"size":64,"format":"png","quality":null}'
+    )
+    job = Job.from_hash({b"id": b"j1", b"request": before, b"cost": b"2", b"created_at": b"1.0"})
+
+    assert (job.request.condition, job.request.subject, job.warnings) == (3, "cat", ())
+    assert job.request == request_of(prompt="a cat")
+
+
+def test_a_request_is_of_a_class_or_else_of_a_prompt(request_of) -> None:
+    assert request_of(label=0, prompt="a dragon").condition == 0
+    of_prompt = request_of(label=None, class_name=None, prompt="")
+    assert (of_prompt.condition, of_prompt.subject) == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"label": None, "class_name": None}, "label, prompt: got neither"),
+        ({"label": None, "prompt": "a cat"}, "class_name: got 'cat' with label None"),
+        ({"class_name": None}, "class_name: got None with label 3"),
+    ],
+)
+def test_a_request_without_one_condition_is_refused(request_of, fields, named) -> None:
+    with pytest.raises(ValidationError, match=named):
+        request_of(**fields)

@@ -91,6 +91,17 @@ async def test_a_job_succeeds_once_all_its_images_are_stored(queue, submit, work
     await audit()
 
 
+async def test_warnings_are_told_with_the_job_and_replaced_together(queue, submit, worker) -> None:
+    submitted = await submit()
+    job = await worker.claim(["emoji"])
+    assert (submitted.warnings, job.warnings) == ((), ())
+
+    assert await worker.warn(job, ["prompt: „Bär“ is cut off", "second"])
+    assert (await queue.get(job.id)).warnings == ("prompt: „Bär“ is cut off", "second")
+    assert await worker.warn(job, [])
+    assert (await queue.get(job.id)).warnings == ()
+
+
 async def test_a_job_with_missing_images_cannot_succeed(queue, submit, worker) -> None:
     await submit(n=2)
     job = await worker.claim(["emoji"])
@@ -133,7 +144,9 @@ async def test_every_transition_is_refused_after_a_cancellation(
     job = await worker.claim(["emoji"])
     cancelled = await queue.cancel(job.id)
 
+    assert not await worker.warn(job, ["too late"])
     assert not await worker.progress(job, 1)
+    assert not await worker.store_preview(job, 0, 1, b"p")
     assert not await worker.store_image(job, 0, b"a")
     assert not await worker.finish(job)
     assert not await worker.fail(job, "reason")
@@ -153,6 +166,7 @@ async def test_a_lease_is_void_once_the_job_has_been_claimed_again_even_by_the_s
     new = await worker.claim(["emoji"])
 
     assert (old.worker, old.attempts) == (new.worker, new.attempts)
+    assert not await worker.warn(old, ["stale"])
     assert not await worker.progress(old, 1)
     assert not await worker.store_image(old, 0, b"stale")
     assert not await worker.finish(old)

@@ -13,6 +13,7 @@ from service.metrics import Metrics
 from service.queue.connection import connect
 from service.queue.jobs import ImageRequest
 from service.queue.leases import Leases
+from service.queue.previews import Previews
 from service.queue.registry import Registry
 from service.queue.signals import Wakeups, cancellations
 from service.queue.store import JobQueue
@@ -21,6 +22,9 @@ from service.worker.loop import Ports, Worker
 
 class FakeEngine:
     """Images are filled with their seed; each call waits for `gate`, if it is closed."""
+
+    conditioning = "class"
+    sizes: Sequence[int] = (4,)
 
     def __init__(self, capacity: int = 4, model: str = "fake") -> None:
         self.capacity = capacity
@@ -33,15 +37,17 @@ class FakeEngine:
         self.called = threading.Semaphore(0)  # released after each call
         self._left: dict[int, int] = {}
         self._seeds: dict[int, int] = {}
+        self._sizes: dict[int, int] = {}
 
     @property
     def card(self) -> Mapping[str, object]:
         return {
             "id": self.model,
             "kind": "dimr",
-            "conditioning": ["class"],
-            "sizes": [4],
+            "conditioning": [self.conditioning],
+            "sizes": self.sizes,
             "classes": [{"index": 0, "name": "thing"}],
+            "previews": False,
             "samplers": ["ddim"],
             "limits": {},
             "defaults": {"steps": 3, "guidance": 1.0, "sampler": "ddim", "size": 4},
@@ -52,17 +58,32 @@ class FakeEngine:
     def rows_per_s(self) -> float:
         return 1.0
 
-    def plan(self, *, steps: int, sampler: str, guidance: float) -> Sequence[int]:
+    def plan(self, *, steps: int, sampler: str, guidance: float, size: int) -> Sequence[int]:
+        if size not in self.sizes:
+            msg = f"size: got {size}; allowed: {self.sizes}"
+            raise ValueError(msg)
         if sampler != "ddim":
             msg = f"sampler: got {sampler!r}; allowed: ddim"
             raise ValueError(msg)
         return [1 if guidance == 1 else 2] * steps
 
+    def notice(self, prompt: str) -> str | None:
+        return None
+
     def admit(
-        self, slot: int, *, label: int, seed: int, steps: int, sampler: str, guidance: float
+        self,
+        slot: int,
+        *,
+        condition: int | str,
+        seed: int,
+        steps: int,
+        sampler: str,
+        guidance: float,
+        size: int,
     ) -> None:
         assert slot not in self._left, "the slot is taken"
-        self._left[slot], self._seeds[slot] = steps, seed
+        assert isinstance(condition, str if self.conditioning == "prompt" else int)
+        self._left[slot], self._seeds[slot], self._sizes[slot] = steps, seed, size
 
     def step(self, slots: Sequence[int]) -> Sequence[int]:
         self.gate.wait(10)
@@ -77,10 +98,14 @@ class FakeEngine:
         self.called.release()
         return [slot for slot in slots if self._left[slot] == 0]
 
+    def preview(self, slot: int) -> np.ndarray | None:
+        pytest.fail("asked for a preview by a model without any")
+
     def take(self, slot: int) -> np.ndarray:
         assert self._left[slot] == 0, "the slot is not finished"
         self.release(slot)
-        return np.full((4, 4, 3), self._seeds[slot] % 256, np.uint8)
+        side = self._sizes[slot]
+        return np.full((side, side, 3), self._seeds[slot] % 256, np.uint8)
 
     def release(self, slot: int) -> None:
         self._left.pop(slot, None)
@@ -89,9 +114,42 @@ class FakeEngine:
         assert not self._left, "closed with occupied slots"
 
 
+class FakePromptEngine(FakeEngine):
+    """Draws prompts at two sizes; previews are filled with the calls that are left.
+
+    It knows the first word of a prompt only, and refuses to draw "chaos".
+    """
+
+    conditioning = "prompt"
+    sizes = (2, 4)
+
+    @property
+    def card(self) -> Mapping[str, object]:
+        changes = {"kind": "layered", "classes": [], "previews": True}
+        return {**super().card, **changes}
+
+    def notice(self, prompt: str) -> str | None:
+        first, *others = prompt.split() or [""]
+        return f"prompt: the model reads {first} only" if others else None
+
+    def admit(self, slot: int, *, condition: int | str, **rest) -> None:
+        if condition == "chaos":
+            msg = "prompt: got chaos; allowed: order"
+            raise ValueError(msg)
+        super().admit(slot, condition=condition, **rest)
+
+    def preview(self, slot: int) -> np.ndarray | None:
+        return np.full((2, 2, 3), self._left[slot], np.uint8)
+
+
 @pytest.fixture
 def fake_engine():
     return FakeEngine
+
+
+@pytest.fixture
+def fake_prompt_engine():
+    return FakePromptEngine
 
 
 @pytest.fixture
@@ -120,6 +178,16 @@ def make_request():
 
 
 @pytest.fixture
+def make_prompt_request():
+    """Requests of a prompt, `subject`, instead of a class."""
+
+    def make(subject, **changes):
+        return request(label=None, class_name=None, prompt=subject, **changes)
+
+    return make
+
+
+@pytest.fixture
 async def redis(redis_url):
     connection = connect(redis_url)
     yield connection
@@ -130,6 +198,11 @@ async def redis(redis_url):
 async def jobs(redis):
     async with JobQueue(redis) as queue:
         yield queue
+
+
+@pytest.fixture
+def previews(redis):
+    return Previews(redis)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service.errors import EngineFault
+from service.errors import EngineFault, PreviewNotReady
 from service.queue.jobs import JobStatus
 from service.queue.leases import Leases
 
@@ -229,3 +229,105 @@ async def test_a_worker_that_claims_its_own_lost_job_again_serves_it_once(
         done = await outcome(jobs, job)
         assert (done.status, done.images_done) == (JobStatus.SUCCEEDED, 2)
         assert not task.done()
+
+
+async def preview_of(jobs, previews, job, index, timeout_s=10.0):
+    """The first preview of an image that can be read."""
+    async with asyncio.timeout(timeout_s):
+        while index not in await previews.present(await jobs.get(job.id)):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    return await previews.newest(await jobs.get(job.id), index)
+
+
+async def test_a_running_job_shows_its_images_and_then_only_the_finished_ones(
+    jobs, previews, working, fake_prompt_engine, make_prompt_request
+):
+    engine = fake_prompt_engine()
+    engine.pause_at = 1
+    job = await jobs.enqueue(make_prompt_request("owl", n=2, steps=5), cost=1)
+    async with working(engine):
+        for index in range(2):
+            preview = await preview_of(jobs, previews, job, index)
+            image = Image.open(io.BytesIO(preview.png))
+            assert (image.size, preview.calls_done) == ((2, 2), 1)
+            assert (np.asarray(image) == 4).all()
+        engine.gate.set()
+        done = await outcome(jobs, job)
+    assert done.status is JobStatus.SUCCEEDED
+    assert await previews.present(done) == {}
+    with pytest.raises(PreviewNotReady, match="the job is succeeded"):
+        await previews.newest(done, 0)
+    events = [event for _, event in await jobs.events(job.id)]
+    shown = [(e["index"], e["calls_done"]) for e in events if e["type"] == "preview"]
+    assert {(0, 1), (1, 1)} <= set(shown)
+
+
+async def test_what_the_engine_says_about_a_prompt_is_told_with_the_job(
+    jobs, working, fake_prompt_engine, make_prompt_request
+):
+    engine = fake_prompt_engine()
+    long = await jobs.enqueue(make_prompt_request("owl in a tree"), cost=1)
+    short = await jobs.enqueue(make_prompt_request("owl"), cost=1)
+    empty = await jobs.enqueue(make_prompt_request(""), cost=1)
+    async with working(engine):
+        told = [await outcome(jobs, job) for job in (long, short, empty)]
+    assert [job.status for job in told] == [JobStatus.SUCCEEDED] * 3
+    assert [job.warnings for job in told] == [("prompt: the model reads owl only",), (), ()]
+
+
+async def test_a_size_is_passed_on_to_the_engine(
+    jobs, working, fake_prompt_engine, make_prompt_request
+):
+    requests = [make_prompt_request("owl", size=size) for size in (2, 4, 3)]
+    submitted = [await jobs.enqueue(request, cost=1) for request in requests]
+    async with working(fake_prompt_engine()):
+        small, large, other = [await outcome(jobs, job) for job in submitted]
+    for job, side in ((small, 2), (large, 4)):
+        assert Image.open(io.BytesIO(await jobs.image(job.id, 0))).size == (side, side)
+    assert other.error == "size: got 3; allowed: (2, 4)"
+
+
+async def test_models_of_classes_and_of_prompts_share_a_worker(
+    jobs, working, fake_engine, fake_prompt_engine, make_request, make_prompt_request
+):
+    engines = fake_engine(model="classes"), fake_prompt_engine(model="prompts")
+    requests = [
+        make_request(model="classes"),
+        make_prompt_request("owl", model="prompts"),
+        make_prompt_request("owl", model="classes"),
+        make_request(model="prompts"),
+    ]
+    submitted = [await jobs.enqueue(request, cost=1) for request in requests]
+    async with working(*engines):
+        done = [await outcome(jobs, job) for job in submitted]
+    assert [job.status.value for job in done] == ["succeeded", "succeeded", "failed", "failed"]
+    assert done[2].error == "model: got 'classes'; allowed: a model that draws from a prompt"
+    assert done[3].error == "class_label: got 0; allowed: none, prompts draws from a prompt"
+
+
+async def test_a_prompt_that_the_engine_refuses_fails_its_job_and_not_the_worker(
+    jobs, working, fake_prompt_engine, make_prompt_request, metrics
+):
+    bad = await jobs.enqueue(make_prompt_request("chaos", n=6), cost=1)
+    good = await jobs.enqueue(make_prompt_request("owl"), cost=1)
+    async with working(fake_prompt_engine()) as (task, _):
+        failed = await outcome(jobs, bad)
+        assert (failed.status, failed.error) == (
+            JobStatus.FAILED,
+            "prompt: got chaos; allowed: order",
+        )
+        assert (await outcome(jobs, good)).status is JobStatus.SUCCEEDED
+        assert not task.done()
+    assert metrics.dead_letter.labels("fake")._value.get() == 1
+
+
+async def test_neither_log_nor_metrics_tell_a_prompt(
+    jobs, working, fake_prompt_engine, make_prompt_request, metrics, caplog
+):
+    caplog.set_level("DEBUG")
+    for subject in ("xylophone in a tree", "xylophone"):
+        job = await jobs.enqueue(make_prompt_request(subject), cost=1)
+        async with working(fake_prompt_engine()):
+            assert (await outcome(jobs, job)).status is JobStatus.SUCCEEDED
+    assert "job finished" in caplog.text
+    assert not any("xylophone" in str(record.__dict__) for record in caplog.records)

@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from service.queue.jobs import Job
-from service.worker.ticker import Ticker
+from service.worker.ticker import Reports, Ticker
 
 
 @pytest.fixture
@@ -22,6 +22,8 @@ class Outbox:
     def __init__(self):
         self.images = []
         self.calls = []
+        self.previews = []
+        self.refusals = []
         self.faults = []
         self.news = threading.Semaphore(0)
 
@@ -43,14 +45,16 @@ def outbox():
 def start(metrics, outbox):
     tickers = []
 
-    def run(*engines):
-        ticker = Ticker(
-            {engine.model: engine for engine in engines},
-            metrics,
+    def run(*engines, preview_s=0.0):
+        reports = Reports(
             on_image=lambda image: outbox.take(outbox.images, image),
             on_call=lambda job_id: outbox.take(outbox.calls, job_id),
+            on_preview=lambda preview: outbox.take(outbox.previews, preview),
+            on_refusal=lambda *refusal: outbox.take(outbox.refusals, refusal),
             on_fault=lambda error: outbox.take(outbox.faults, error),
         )
+        by_model = {engine.model: engine for engine in engines}
+        ticker = Ticker(by_model, metrics, reports, preview_s=preview_s)
         tickers.append((ticker, engines))
         ticker.start()
         return ticker
@@ -115,3 +119,38 @@ def test_the_measured_rate_is_published(start, fake_engine, make_job, outbox):
     ticker.submit(make_job("j"), [2] * 3)
     outbox.wait_until(lambda: outbox.images)
     assert ticker.rates()["fake"] > 1
+
+
+def test_each_unfinished_image_is_shown_after_each_call(
+    start, fake_prompt_engine, make_prompt_request, outbox
+):
+    job = Job(id="j", request=make_prompt_request("owl", n=2), cost=1, created_at=0.0)
+    start(fake_prompt_engine()).submit(job, [1] * 3)
+    outbox.wait_until(lambda: len(outbox.images) == 2)
+    shown = [(p.job_id, p.index, p.calls_done, int(p.pixels[0, 0, 0])) for p in outbox.previews]
+    assert sorted(shown) == [("j", 0, 1, 2), ("j", 0, 2, 1), ("j", 1, 1, 2), ("j", 1, 2, 1)]
+
+
+def test_previews_of_a_job_keep_their_distance_and_those_of_another_come_at_once(
+    start, fake_prompt_engine, make_prompt_request, outbox
+):
+    ticker = start(fake_prompt_engine(), preview_s=3600.0)
+    for name in ("one", "two"):
+        request = make_prompt_request("owl", n=2, steps=9)
+        ticker.submit(Job(id=name, request=request, cost=1, created_at=0.0), [1] * 9)
+    outbox.wait_until(lambda: len(outbox.images) == 4)
+    shown = sorted((p.job_id, p.index, p.calls_done) for p in outbox.previews)
+    assert shown == [("one", 0, 1), ("one", 1, 1), ("two", 0, 1), ("two", 1, 1)]
+
+
+def test_a_job_that_the_engine_refuses_leaves_its_slots_to_others(
+    start, fake_prompt_engine, make_prompt_request, outbox
+):
+    ticker = start(fake_prompt_engine(capacity=2))
+    for name, subject in (("bad", "chaos"), ("good", "owl")):
+        request = make_prompt_request(subject, n=3)
+        ticker.submit(Job(id=name, request=request, cost=1, created_at=0.0), [1] * 3)
+    outbox.wait_until(lambda: len(outbox.images) == 3)
+    assert outbox.refusals == [("bad", "prompt: got chaos; allowed: order")]
+    assert {image.job_id for image in outbox.images} == {"good"}
+    assert outbox.faults == []

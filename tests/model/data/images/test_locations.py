@@ -5,11 +5,12 @@ import pytest
 from model.data.errors import ClassesRefused, ExtraMissing, LocationRefused
 from model.data.images.bad import BadExamples
 from model.data.images.folder import FolderRecords
-from model.data.images.locations import open_images, open_records
-from model.data.images.shards import ShardRecords
+from model.data.images.locations import open_captioned_records, open_images, open_records
+from model.data.images.shards import CaptionedShardRecords, ShardRecords
+from model.data.images.sidecars import SidecarRecords
 from model.data.images.sources import ImageSource, ImageStream
 from model.data.images.streams import ShardStream
-from model.specs.data import ImagesData, OnBad
+from model.specs.data import CaptionedImagesData, ImagesData, OnBad
 
 
 @pytest.fixture
@@ -90,3 +91,41 @@ def test_a_missing_package_says_what_to_install(location, package, names, strict
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ExtraMissing, match=r"pip install 'dimr-serve\[train\]'"):
         open_records(location, strict, class_index=names)
+
+
+def test_captioned_places_open_as_labelled_ones_do(photo_tree, write_shard, picture, strict):
+    for path in photo_tree.rglob("*.*"):
+        if path.suffix != ".txt":
+            path.with_suffix(".txt").write_text(f"a picture called {path.stem}")
+    shard = write_shard("x.tar", {"a.png": picture, "a.txt": b"an owl"})
+    stream = write_shard("y.tar.gz", {"a.png": picture, "a.txt": b"an owl"})
+    for location, kind, count in (
+        (str(photo_tree), SidecarRecords, 5),
+        (str(shard), CaptionedShardRecords, 1),
+        (str(shard.parent), CaptionedShardRecords, 1),
+        (f"{shard.parent}/{{x,x}}.tar", CaptionedShardRecords, 2),
+    ):
+        records = open_captioned_records(location, strict)
+        assert isinstance(records, kind)
+        source = open_images(location, CaptionedImagesData(size=8))
+        assert isinstance(source, ImageSource)
+        assert (source.classes, source.aliases) == ((), {})
+        examples = [source[k] for k in range(len(source))]
+        assert len(examples) == count
+        assert all(example.captions and example.label is None for example in examples)
+        assert examples[0].value.shape == (8, 8, 3)
+    for location in (str(stream), f"pipe:cat {shard}"):
+        assert isinstance(open_captioned_records(location, strict), ShardStream)
+        opened = open_images(location, CaptionedImagesData(size=8))
+        assert isinstance(opened, ImageStream)
+        (example,) = opened.read(epoch=0, share=0, shares=1)
+        assert example.captions == ("an owl",)
+
+
+def test_the_policy_reaches_captions(write_shard, picture):
+    members = {"a.png": picture, "a.txt": b"\xff", "b.png": picture, "b.txt": b"an owl"}
+    shard = write_shard("x.tar", members)
+    source = open_images(str(shard), CaptionedImagesData(size=8, on_bad=OnBad.SKIP))
+    assert isinstance(source, ImageSource)
+    assert [source[k].captions for k in range(len(source))] == [("an owl",)] * 2
+    assert list(source.bad) == [f"{shard}:a"]

@@ -5,7 +5,7 @@ from model.data.errors import ClassesRefused, ExampleUnreadable, LocationRefused
 from model.data.images.bad import BadExamples
 from model.data.images.classes import Classes
 from model.data.images.decoding import decode_picture
-from model.data.images.shards import ShardRecords
+from model.data.images.shards import CaptionedShardRecords, ShardRecords
 from model.specs.data import OnBad
 
 
@@ -125,3 +125,71 @@ def test_shards_without_any_example_are_refused(write_shard, picture, strict, le
     shard = write_shard("x.tar", {"0.png": picture, "0.cls": b"ant"})
     with pytest.raises(ClassesRefused, match="no example has a label"):
         ShardRecords("x", [shard], strict)
+
+
+def test_captions_are_read_with_their_pictures(write_shard, strict):
+    members = {
+        "a/1.txt": b"an owl\na bird\n",
+        "a/1.png": b"first",
+        "a/1.cls": b"no number",
+        "b/2.jpg": b"second",
+        "b/2.json": b'{"caption": "a fox", "width": 3}',
+    }
+    other = {"3.json": b"{", "3.webp": b"third", "3.txt": b"a cat"}
+    shards = [write_shard("x.tar", members), write_shard("y.tar", other)]
+    records = CaptionedShardRecords("x", shards, strict)
+    assert records.classes.names == ()
+    found = [records[k] for k in (2, 0, 1)]
+    assert [(record.content, record.captions) for record in found] == [
+        (b"third", ("a cat",)),
+        (b"first", ("an owl", "a bird")),
+        (b"second", ("a fox",)),
+    ]
+    assert [record.where for record in found] == [
+        f"{shards[1]}:3",
+        f"{shards[0]}:a/1",
+        f"{shards[0]}:b/2",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("members", "reason"),
+    [
+        ({"0.txt": b"an owl"}, "an example needs one picture; there are none"),
+        ({"0.png": b"", "0.cls": b"0"}, "it has no caption; allowed: a .txt or a .json beside it"),
+    ],
+)
+def test_an_example_without_picture_or_caption_is_named(
+    members, reason, write_shard, strict, lenient
+):
+    shard = write_shard("x.tar", members | {"1.png": b"", "1.txt": b"an owl"})
+    with pytest.raises(ExampleUnreadable) as refusal:
+        CaptionedShardRecords("x", [shard], strict)
+    assert str(refusal.value) == f"{shard}:0 cannot be used: {reason}"
+    records = CaptionedShardRecords("x", [shard], lenient)
+    assert [records[k].where for k in range(len(records))] == [f"{shard}:1"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("0.txt", b"", "it has no caption"),
+        ("0.txt", b"\xff", "its caption is no UTF-8"),
+        ("0.json", b"{", "its .json cannot be read"),
+        ("0.json", b"{}", "it has no caption; allowed: an object with one of"),
+    ],
+)
+def test_a_wrong_caption_is_named_when_it_is_read(name, content, reason, write_shard, strict):
+    shard = write_shard("x.tar", {"0.png": b"", name: content})
+    records = CaptionedShardRecords("x", [shard], strict)
+    with pytest.raises(ExampleUnreadable) as refusal:
+        records[0]
+    assert str(refusal.value).startswith(f"{shard}:0 cannot be used: {reason}")
+
+
+def test_a_captioned_shard_that_was_cut_after_opening_is_named(write_shard, strict):
+    shard = write_shard("x.tar", {"0.txt": b"an owl", "0.png": b"x" * 600})
+    records = CaptionedShardRecords("x", [shard], strict)
+    shard.write_bytes(shard.read_bytes()[:2000])
+    with pytest.raises(ExampleUnreadable, match=f"{shard}:0 cannot .* ends in the middle of it"):
+        records[0]

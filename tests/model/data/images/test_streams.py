@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from model.data.errors import ExampleUnreadable, SharesRefused
+from model.data.images.annotations import Captions, Labels
 from model.data.images.bad import BadExamples
 from model.data.images.classes import Classes
 from model.data.images.decoding import decode_picture
@@ -11,12 +12,12 @@ from model.data.images.streams import ShardStream, shuffled
 from model.data.order import generator_for
 from model.specs.data import OnBad
 
-CLASSES = Classes(("ant", "bee", "cow"))
+LABELS = Labels(Classes(("ant", "bee", "cow")))
 
 
 def stream_of(urls, policy=OnBad.STOP):
     bad = BadExamples(policy)
-    return ShardStream("x", [str(url) for url in urls], bad, CLASSES), bad
+    return ShardStream("x", [str(url) for url in urls], bad, LABELS), bad
 
 
 def brightness(record):
@@ -99,3 +100,25 @@ def test_shuffling_keeps_every_item_and_reaches_no_further_than_its_window(windo
     assert sorted(found) == list(range(50))
     assert all(item <= place + window for place, item in enumerate(found))
     assert found == list(shuffled(iter(range(50)), window, generator_for(1)))
+
+
+def test_captions_stream_with_their_pictures_and_errors_keep_their_places(write_shard):
+    members = {
+        "a.png": b"first",
+        "a.txt": b"an owl\na bird",
+        "b.png": b"second",
+        "b.json": b'{"text": "a fox"}',
+        "c.png": b"third",
+        "d.png": b"fourth",
+        "d.txt": b"\xff",
+    }
+    shard = write_shard("x.tar.gz", members)
+    stream = ShardStream("x", [str(shard)], BadExamples(OnBad.STOP), Captions())
+    assert stream.classes.names == ()
+    found = list(stream.read(epoch=0, share=0, shares=1))
+    wrong = {str(error) for error in found if isinstance(error, ExampleUnreadable)}
+    assert len(wrong) == 2
+    assert any(f"{shard}:c cannot be used: it has no caption" in error for error in wrong)
+    assert any(f"{shard}:d cannot be used: its caption is no UTF-8" in error for error in wrong)
+    captions = {r.content: r.captions for r in found if not isinstance(r, ExampleUnreadable)}
+    assert captions == {b"first": ("an owl", "a bird"), b"second": ("a fox",)}

@@ -61,3 +61,9 @@ def test_a_bundle_without_adaln_is_refused(bundle_folder, tmp_path, capsys):
     assert main(["adaln", str(bundle_folder), "--out", str(tmp_path / "out")]) == 2
     assert "tiny has no AdaLN-Zero" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_prompt_model_has_no_adaln_zero(prompt_bundle_folder, tmp_path, capsys):
+    assert main(["adaln", str(prompt_bundle_folder), "--out", str(tmp_path / "out")]) == 2
+    assert "a network of kind 'layered'; allowed: one with AdaLN-Zero" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

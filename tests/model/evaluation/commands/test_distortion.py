@@ -94,3 +94,11 @@ def test_samples_need_classes(study, tmp_path, pictures, capsys):
     np.savez(tmp_path / "samples.npz", pictures(2))
     assert study() == 2
     assert "no array arr_1" in capsys.readouterr().err
+
+
+def test_a_prompt_model_has_no_classes_to_compare(
+    study, prompt_bundle_folder, named_folder, tmp_path, capsys
+):
+    assert study(small=("--bundle", str(prompt_bundle_folder), "--data", str(named_folder))) == 2
+    assert "which draws prompts; allowed: a class model" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -57,11 +57,53 @@ def test_the_images_are_those_of_the_plan(sample, archive, bundle_folder, capsys
     assert labels.tolist() == [0, 1, 2, 0, 1, 2, 0]
     bundle = load_bundle(bundle_folder)
     requests = [
-        ImageRequest(label=label, seed=40 + i, steps=2, sampler="dpmpp_2m", guidance=1.0)
+        ImageRequest(condition=label, seed=40 + i, steps=2, sampler="dpmpp_2m", guidance=1.0)
         for i, label in enumerate(labels.tolist())
     ]
     np.testing.assert_array_equal(images, np.stack(list(generate(bundle, requests, batch=8))))
     assert "7 images of 3 classes" in capsys.readouterr().out
+
+
+def test_a_prompt_model_shows_captions(prompt_bundle_folder, archive, tmp_path, capsys):
+    (tmp_path / "captions.txt").write_text("red apple\na frog\n\nbanana\n")
+    command = ("sample", str(prompt_bundle_folder), "--out", str(tmp_path / "samples.npz"), *FEW)
+    captions = ("--captions", str(tmp_path / "captions.txt"), "--size", "8", "--seed", "5")
+    assert main([*command, *captions]) == 0
+    images, places = archive()
+    assert images.shape == (7, 8, 8, 3)
+    assert sorted(places.tolist()[:3]) == sorted(places.tolist()[3:6]) == [0, 1, 2]
+    texts = ("red apple", "a frog", "banana")
+    requests = [
+        ImageRequest(
+            condition=texts[place], seed=5 + i, steps=2, sampler="dpmpp_2m", guidance=1.0, size=8
+        )
+        for i, place in enumerate(places.tolist())
+    ]
+    bundle = load_bundle(prompt_bundle_folder)
+    np.testing.assert_array_equal(images, np.stack(list(generate(bundle, requests, batch=8))))
+    assert "7 images of 3 captions" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ([], "--captions: tiny-layered draws what a text says"),
+        (["--captions", "nowhere.txt"], "nowhere.txt"),
+        (["--captions", "none.txt"], "it holds no caption"),
+        (["--captions", "one.txt", "--size", "9"], "--size: got 9"),
+    ],
+)
+def test_what_a_prompt_model_cannot_show_is_refused(
+    prompt_bundle_folder, tmp_path, monkeypatch, capsys, arguments, named
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "none.txt").write_text("\n")
+    (tmp_path / "one.txt").write_text("frog\n")
+    assert main(["sample", str(prompt_bundle_folder), "--out", "samples.npz", *arguments]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert named in lines[0]
+    assert not list(tmp_path.glob("samples*"))
 
 
 def test_only_the_file_and_its_plan_stay(sample, tmp_path):

@@ -1,11 +1,12 @@
-"""The rows of the ablation tables, at the paper's size and at the shipped one."""
+"""The rows of DiMR's ablation tables, at the paper's size and at the shipped one."""
 
 import pytest
 
 from model.denoisers.counting import count_network
 from model.specs.files import read_recipe
 from model.specs.training import Loss
-from model.study.rows import ROWS, BaseRefused
+from model.study.dimr import ROWS
+from model.study.rows import BaseRefused
 
 NULL_ROW = 768  # the paper's U-ViT has an embedding for each class, ours one more for guidance
 
