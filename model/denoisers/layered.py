@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model.layers.embedding import TimeEmbedding
+from model.layers.rows import RowLinear
 from model.layers.trunk import Blocks, blocks_in
 from model.layers.unet import (
     LevelBlock,
@@ -41,7 +42,7 @@ class LayeredUNet(nn.Module):
         width = spec.embedding
         self.time = TimeEmbedding(FREQUENCIES, width)
         self.text = TextReader(spec.text.width, width)
-        self.pooled = nn.Linear(width, width)
+        self.pooled = RowLinear(width, width)
         self.core = Core(spec)
         below = (spec.core[0], *spec.outer)
         ratios = [high // low for low, high in pairwise(spec.scales)]

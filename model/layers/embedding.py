@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from model.layers.rows import RowLinear
+
 SLOWEST = 10_000.0  # the longest period, in radians
 
 
@@ -47,8 +49,8 @@ class TimeEmbedding(nn.Module):
     def __init__(self, frequencies: int, dim: int) -> None:
         super().__init__()
         self.frequencies = frequencies
-        self.inner = nn.Linear(frequencies, dim)
-        self.out = nn.Linear(dim, dim)
+        self.inner = RowLinear(frequencies, dim)
+        self.out = RowLinear(dim, dim)
 
     def forward(self, t: Tensor) -> Tensor:
         """Embed t (B,) in (0, 1] as (B, dim)."""

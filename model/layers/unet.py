@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from model.layers.rows import RowLinear
+
 GROUPS = 32  # of a group norm at most
 MLP_RATIO = 4  # inner width of a Transformer block's MLP
 
@@ -40,7 +42,7 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.norm_in = group_norm(width_in)
         self.inner = nn.Conv2d(width_in, width, 3, padding=1)
-        self.film = nn.Linear(embedding, 2 * width)
+        self.film = RowLinear(embedding, 2 * width)
         self.norm_out = group_norm(width)
         self.dropout = nn.Dropout(dropout)
         self.outer = zeroed(nn.Conv2d(width, width, 3, padding=1))
@@ -132,7 +134,7 @@ class TransformerBlock(nn.Module):
         self.attention = SelfAttention(width, head_width)
         self.cross = CrossAttention(width, head_width, embedding)
         self.norm = group_norm(width)
-        self.film = nn.Linear(embedding, 2 * width)
+        self.film = RowLinear(embedding, 2 * width)
         self.inner = nn.Conv2d(width, MLP_RATIO * width, 1)
         self.dropout = nn.Dropout(dropout)
         self.outer = zeroed(nn.Conv2d(MLP_RATIO * width, width, 1))

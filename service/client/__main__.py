@@ -21,7 +21,7 @@ _EPILOG = """\
 examples:
   dimr-client models
   dimr-client generate "tiger face" -n 4 --seed 7 --out images
-  dimr-client generate "a red apple" --model emoji-text --size 32x32
+  dimr-client generate "a red apple" --model emoji-layered-64 --size 32x32
   dimr-client generate --class 12 --steps 30 --guidance 2 --format webp
   id=$(dimr-client submit "tiger face") && dimr-client status "$id"
   dimr-client fetch "$id" --out images
