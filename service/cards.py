@@ -64,6 +64,8 @@ class ModelCard(BaseModel):
     created: int = 0
     previews: bool = False
     """Running jobs show their images at the lowest of the sizes."""
+    row_costs: Mapping[int, float] = {}
+    """By size, see `row_cost`; 1 where it is silent."""
 
     @cached_property
     def _names(self) -> Mapping[str, int]:
@@ -71,6 +73,10 @@ class ModelCard(BaseModel):
         named = [(c.name, c.index) for c in self.classes]
         named += [(alias, c.index) for c in self.classes for alias in c.aliases]
         return {_folded(name): index for name, index in reversed(named)}
+
+    def row_cost(self, size: int) -> float:
+        """Time of a network row of `size` over that of one of the largest, > 0."""
+        return self.row_costs.get(size, 1.0)
 
     def check_condition(self, condition: int | str) -> None:
         """Accept a class index, or a prompt, where the model is conditioned on such.

@@ -69,18 +69,20 @@ class EagerEngine:
     def card(self) -> Mapping[str, object]:
         """The model card; see `service.cards.ModelCard`.
 
-        Row counts and milliseconds of the engine are those of the highest size; the milliseconds of
-        the others are beside them, by size.
+        Row counts and milliseconds of the engine are those of the largest size.
         """
         manifest = self._manifest
         paces = self._network.paces
-        row_ms = [round(pace.row_seconds * 1e3, 3) for pace in paces]
         return {
             "id": manifest.id,
             "kind": manifest.kind,
             "conditioning": list(manifest.conditioning),
             "sizes": list(manifest.sizes),
             "previews": self._previews,
+            "row_costs": {
+                size: round(pace.row_seconds / paces[-1].row_seconds, 4)
+                for size, pace in zip(manifest.sizes, paces, strict=True)
+            },
             "classes": [
                 {"index": index, "name": label.name, "aliases": list(label.aliases)}
                 for index, label in enumerate(self._labels)
@@ -99,10 +101,7 @@ class EagerEngine:
                 "device": str(self._device),
                 "capacity": self._capacity,
                 "row_counts": list(paces[-1].row_counts),
-                "row_ms": row_ms[-1],
-                "row_ms_by_size": {
-                    str(size): ms for size, ms in zip(manifest.sizes, row_ms, strict=True)
-                },
+                "row_ms": round(paces[-1].row_seconds * 1e3, 3),
             },
             "description": manifest.description,
             "licence": manifest.licence,

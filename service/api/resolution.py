@@ -1,5 +1,6 @@
 """From what a client sent and a model's card to a request in which nothing is left open. Pure."""
 
+import math
 import re
 import secrets
 from collections.abc import Iterator, Sequence
@@ -93,10 +94,13 @@ def resolve(fields: ImageFields, card: ModelCard, *, max_images: int) -> ImageRe
     )
 
 
-def sample_steps(request: ImageRequest) -> int:
-    """Network rows of a whole request: guidance other than 1 needs two a call."""
+def sample_steps(request: ImageRequest, card: ModelCard) -> int:
+    """Network rows of a whole request, in rows of the model's largest size, rounded up.
+
+    Guidance other than 1 needs two a call.
+    """
     rows_per_call = 1 if request.guidance == 1 else 2
-    return request.n * request.steps * rows_per_call
+    return math.ceil(request.n * request.steps * rows_per_call * card.row_cost(request.size))
 
 
 def size_name(side: int) -> str:

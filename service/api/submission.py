@@ -40,7 +40,7 @@ async def submit(
         request = resolve(fields, card, max_images=backend.settings.max_images)
         return await backend.queue.enqueue(
             request,
-            cost=sample_steps(request),
+            cost=sample_steps(request, card),
             priority=priority,
             deadline_s=deadline_s,
             idempotency_key=idempotency_key,

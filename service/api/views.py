@@ -75,7 +75,7 @@ class JobView(BaseModel):
     position: int | None = Field(description="Jobs ahead of it; null when it is not queued.")
     eta_s: float | None = Field(description="Seconds until it is likely done; null: nobody knows.")
     progress: float = Field(ge=0, le=1, description="Share of the network calls made.")
-    cost: int = Field(description="Sample-steps: rows of network input over all images.")
+    cost: int = Field(description="Sample-steps: network rows in all, of the largest size.")
     created_at: float
     started_at: float | None
     finished_at: float | None

@@ -88,7 +88,7 @@ class Job(BaseModel):
     request: ImageRequest
     tenant: str = "anonymous"
     priority: Priority = "normal"
-    cost: int = Field(description="network rows in all: its sample-steps, guidance counted double")
+    cost: int = Field(description="sample-steps: network rows in all, of the largest size")
     status: JobStatus = JobStatus.QUEUED
     created_at: float
     started_at: float | None = None

@@ -79,8 +79,12 @@ class Lane:
     engine: Engine
     scheduler: Scheduler
     rows_per_s: float
-    previews: bool
+    card: ModelCard
     owed: dict[str, Owed] = field(default_factory=dict)
+
+    def row_cost(self, job_id: str) -> float:
+        """What a network row of a job's images takes of one of the largest size."""
+        return self.card.row_cost(self.owed[job_id].request.size)
 
 
 class Ticker:
@@ -111,7 +115,7 @@ class Ticker:
                 engine,
                 Scheduler(engine.capacity, 2 * engine.capacity),
                 engine.rows_per_s,
-                ModelCard.model_validate(engine.card).previews,
+                ModelCard.model_validate(engine.card),
             )
             for model, engine in engines.items()
         }
@@ -145,7 +149,7 @@ class Ticker:
             self._thread.join()
 
     def rates(self) -> dict[str, float]:
-        """Sample-steps (network rows) per second of each model, by its recent ticks."""
+        """Sample-steps (network rows of the largest size) per second of each model, lately."""
         return {model: lane.rows_per_s for model, lane in self._lanes.items()}
 
     def _run(self) -> None:
@@ -206,11 +210,13 @@ class Ticker:
             return
         running = scheduler.running
         rows = sum(running[slot].next_rows for slot in slots)
+        work = sum(running[slot].next_rows * lane.row_cost(running[slot].job_id) for slot in slots)
         began = time.perf_counter()
         finished = lane.engine.step(slots)
         seconds = time.perf_counter() - began
         scheduler.advance(slots)
         self._account(model, lane, slots=len(slots), rows=rows, seconds=seconds)
+        lane.rows_per_s += (1 - RATE_MEMORY) * (work / seconds - lane.rows_per_s)
         for slot in slots:
             reports.on_call(running[slot].job_id)
         for slot in finished:
@@ -222,7 +228,7 @@ class Ticker:
             if owed.images == 0:
                 del lane.owed[item.job_id]
             reports.on_image(FinishedImage(item.job_id, item.index, pixels))
-        if lane.previews:
+        if lane.card.previews:
             self._preview(model, lane, slots)
 
     def _admit(self, model: str, lane: Lane) -> None:
@@ -270,5 +276,3 @@ class Ticker:
         metrics.tick_batch_size.labels(model).observe(slots)
         metrics.tick_rows.labels(model).observe(rows)
         metrics.sample_steps.labels(model).inc(rows)
-        rate = rows / seconds
-        lane.rows_per_s = RATE_MEMORY * lane.rows_per_s + (1 - RATE_MEMORY) * rate

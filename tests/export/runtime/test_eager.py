@@ -180,8 +180,7 @@ def test_the_card_says_what_can_be_asked(engine):
     assert card["defaults"]["size"] == 16
     assert [entry["name"] for entry in card["classes"]] == ["a", "b", "c"]
     assert set(card["samplers"]) == set(SAMPLERS)
-    facts = card["engine"]
-    assert facts["row_ms_by_size"] == {"16": facts["row_ms"]}
+    assert card["row_costs"] == {16: 1.0}
 
 
 def test_a_model_of_classes_has_no_previews_and_nothing_to_say_about_prompts(engine):

@@ -25,7 +25,7 @@ def test_grids_appear_at_their_steps_and_change_no_weight(write_recipe, call, we
     for path in grids:
         with Image.open(path) as picture:
             picture.load()
-            assert json.loads(picture.info["parameters"])["classes"] == [0, 1]
+            assert json.loads(picture.info["parameters"])["shows"] == [0, 1]
     assert not (tmp_path / "blind" / "samples").exists()
     for name, value in weights(tmp_path / "blind").items():
         torch.testing.assert_close(weights(tmp_path / "seen")[name], value, atol=0, rtol=0)

@@ -98,4 +98,16 @@ def test_without_a_model_the_first_that_can_draw_it_is_chosen(card, prompt_card)
 
 @pytest.mark.parametrize(("guidance", "rows"), [(1, 60), (1.0, 60), (0, 120), (1.5, 120)])
 def test_the_cost_is_network_rows_over_all_images(card, guidance, rows):
-    assert sample_steps(_resolve(card, class_label=0, n=3, steps=20, guidance=guidance)) == rows
+    request = _resolve(card, class_label=0, n=3, steps=20, guidance=guidance)
+    assert sample_steps(request, card) == rows
+
+
+def test_rows_of_a_smaller_size_cost_in_proportion_and_never_nothing(prompt_card):
+    sizes = {"sizes": (16, 64), "row_costs": {16: 0.125, 64: 1.0}}
+    card = prompt_card.model_copy(update=sizes)
+
+    def cost(**fields):
+        return sample_steps(_resolve(card, guidance=1.0, **fields), card)
+
+    assert (cost(steps=20, size="64x64"), cost(steps=20, size="16x16")) == (20, 3)
+    assert cost(steps=1, size="16x16") == 1

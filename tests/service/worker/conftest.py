@@ -25,6 +25,7 @@ class FakeEngine:
 
     conditioning = "class"
     sizes: Sequence[int] = (4,)
+    row_costs: Mapping[int, float] = {}
 
     def __init__(self, capacity: int = 4, model: str = "fake") -> None:
         self.capacity = capacity
@@ -46,6 +47,7 @@ class FakeEngine:
             "kind": "dimr",
             "conditioning": [self.conditioning],
             "sizes": self.sizes,
+            "row_costs": self.row_costs,
             "classes": [{"index": 0, "name": "thing"}],
             "previews": False,
             "samplers": ["ddim"],

@@ -121,6 +121,19 @@ def test_the_measured_rate_is_published(start, fake_engine, make_job, outbox):
     assert ticker.rates()["fake"] > 1
 
 
+def test_rows_of_a_small_size_say_little_of_the_rate(
+    start, fake_prompt_engine, make_prompt_request, outbox
+):
+    engine = fake_prompt_engine()
+    engine.row_costs = dict.fromkeys(engine.sizes, 1e-12)
+    ticker = start(engine)
+    (model,) = ticker.rates()
+    job = Job(id="j", request=make_prompt_request("owl", n=1), cost=1, created_at=0.0)
+    ticker.submit(job, [2] * 3)
+    outbox.wait_until(lambda: outbox.images)
+    assert ticker.rates()[model] < 1
+
+
 def test_each_unfinished_image_is_shown_after_each_call(
     start, fake_prompt_engine, make_prompt_request, outbox
 ):
