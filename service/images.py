@@ -86,6 +86,10 @@ class Recipe(Protocol):
     def guidance(self) -> float:
         """Classifier-free guidance scale, 1 for none."""
 
+    @property
+    def size(self) -> int:
+        """Side in pixels."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provenance:
@@ -100,6 +104,7 @@ class Provenance:
         steps: network calls of the finished image.
         sampler: name of the sampler.
         guidance: classifier-free guidance scale.
+        size: side of the finished image in pixels.
         calls_done: network calls of a preview; None for a finished image.
         origin: the mark.
     """
@@ -112,6 +117,7 @@ class Provenance:
     steps: int
     sampler: str
     guidance: float
+    size: int
     calls_done: int | None = None
     origin: str = AI_GENERATED
 
@@ -159,6 +165,7 @@ def encode_png(
         steps=recipe.steps,
         sampler=recipe.sampler,
         guidance=recipe.guidance,
+        size=recipe.size,
         calls_done=calls_done,
     )
     text = PngInfo()

@@ -24,6 +24,7 @@ class Backlog:
     running: int
     sample_steps: int  # of the queued jobs
     oldest_wait_s: float  # 0 when nothing is queued
+    running_steps: float  # sample-steps that running jobs still need
 
     @property
     def queued(self) -> int:
@@ -41,9 +42,14 @@ class Forecast:
 
     async def backlog(self, model: str) -> Backlog:
         """Return the backlog of a model, all zero for one that nobody asked for."""
-        *depths, running, steps, wait = as_list(await self._scripts.run("backlog", model))
-        jobs = {p: as_int(depth) for p, depth in zip(PRIORITIES, depths, strict=True)}
-        return Backlog(jobs, as_int(running), int(as_bytes(steps)), float(as_bytes(wait)))
+        *depths, running, steps, wait, left = as_list(await self._scripts.run("backlog", model))
+        return Backlog(
+            jobs={p: as_int(depth) for p, depth in zip(PRIORITIES, depths, strict=True)},
+            running=as_int(running),
+            sample_steps=int(as_bytes(steps)),
+            oldest_wait_s=float(as_bytes(wait)),
+            running_steps=float(as_bytes(left)),
+        )
 
     async def position(self, job: Job) -> int | None:
         """Return how many queued jobs of its model go first; None when it is not queued."""
@@ -54,9 +60,9 @@ class Forecast:
     async def eta_s(self, job: Job) -> float | None:
         """Return the seconds until a job is likely to be done; 0 when it is.
 
-        A running job is judged by its own pace so far, a queued one by the work ahead of it, at
-        the mean cost of the queued jobs. None when neither says anything yet: no live worker
-        announces a rate for the model.
+        A running job is judged by its own pace so far, a queued one by the work ahead of it: what
+        running jobs still need, and queued ones at their mean cost. None when neither says anything
+        yet: no live worker announces a rate for the model.
         """
         if job.status.terminal:
             return 0.0
@@ -69,7 +75,7 @@ class Forecast:
         ahead = await self.position(job) or 0
         backlog = await self.backlog(job.request.model)
         mean_cost = backlog.sample_steps / backlog.queued if backlog.queued else 0.0
-        return (ahead * mean_cost + job.cost) / rate
+        return (backlog.running_steps + ahead * mean_cost + job.cost) / rate
 
     async def _now(self) -> float:
         async with answered():

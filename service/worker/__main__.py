@@ -13,7 +13,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry, start_http_server
 
-from export.runtime.build import build_engine
+from export.runtime.build import build_engines
 from export.runtime.threads import limit_threads
 from service.engine import Engine
 from service.errors import EngineFault, ServiceError, SettingsInvalid
@@ -60,7 +60,7 @@ async def _serve(settings: Settings, redis_url: str) -> None:
     registry = CollectorRegistry()
     metrics = Metrics(registry)
     if settings.worker_metrics_port:
-        start_http_server(settings.worker_metrics_port, addr=settings.host, registry=registry)
+        _serve_metrics(settings, registry)
     limit_threads(settings.threads)
     engines = _engines(settings.bundles, settings)
     worker_id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
@@ -86,15 +86,19 @@ async def _serve(settings: Settings, redis_url: str) -> None:
         await redis.aclose()
 
 
+def _serve_metrics(settings: Settings, registry: CollectorRegistry) -> None:
+    port = settings.worker_metrics_port
+    try:
+        start_http_server(port, addr=settings.host, registry=registry)
+    except OSError as error:
+        msg = f"DIMR_WORKER_METRICS_PORT: got {port}: {error.strerror}; allowed: a free port, or 0"
+        raise SettingsInvalid(msg) from error
+
+
 def _engines(folders: Sequence[Path], settings: Settings) -> dict[str, Engine]:
     """One engine a bundle, by model id."""
     engines: dict[str, Engine] = {}
-    for folder in folders:
-        engine: Engine = build_engine(folder, device=settings.device, capacity=settings.slots)
-        model = str(engine.card["id"])
-        if model in engines:
-            msg = f"DIMR_BUNDLES: {folder} has the id {model!r} of another bundle; ids must differ"
-            raise SettingsInvalid(msg)
+    for model, engine in build_engines(folders, device=settings.device, capacity=settings.slots):
         engines[model] = engine
         logger.info("engine ready", extra={"model": model, "engine": engine.card["engine"]})
     if not engines:

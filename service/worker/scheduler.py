@@ -21,6 +21,7 @@ class Item:
     priority: int = 1  # 0 goes first
     tenant: str = "anonymous"
     deadline: float | None = None  # same origin as `arrived`
+    row_cost: float = 1.0  # of one of its rows, by whatever measure compares rows
     done: int = field(default=0, init=False)
     skipped: int = field(default=0, init=False)
 
@@ -30,9 +31,9 @@ class Item:
         return self.plan[self.done]
 
     @property
-    def remaining_rows(self) -> int:
-        """Rows still to be computed."""
-        return sum(self.plan[self.done :])
+    def remaining_work(self) -> float:
+        """What its rows still to be computed cost."""
+        return sum(self.plan[self.done :]) * self.row_cost
 
 
 class Scheduler:
@@ -66,7 +67,7 @@ class Scheduler:
         self._waiting: list[Item] = []
         self._running: dict[int, Item] = {}
         self._free = list(reversed(range(capacity)))
-        self._charged: dict[str, int] = {}
+        self._charged: dict[str, float] = {}
 
     @property
     def idle(self) -> bool:
@@ -103,7 +104,7 @@ class Scheduler:
             self._waiting.remove(item)
             slot = self._free.pop()
             self._running[slot] = item
-            self._charged[item.tenant] += item.remaining_rows
+            self._charged[item.tenant] += item.remaining_work
             placed.append((slot, item))
         return placed
 
@@ -139,11 +140,11 @@ class Scheduler:
             self.retire(slot)
         return slots
 
-    def _admission_key(self, item: Item, now: float) -> tuple[float, float, int, float, int]:
+    def _admission_key(self, item: Item, now: float) -> tuple[float, float, float, float, int]:
         aged = item.priority - (now - item.arrived) // self._ageing_s
         deadline = float("inf") if item.deadline is None else item.deadline
         return (aged, deadline, self._charged[item.tenant], item.arrived, item.index)
 
-    def _tick_key(self, slot: int) -> tuple[bool, int, float, int]:
+    def _tick_key(self, slot: int) -> tuple[bool, float, float, int]:
         item = self._running[slot]
-        return (item.skipped < STARVATION_TICKS, item.remaining_rows, item.arrived, slot)
+        return (item.skipped < STARVATION_TICKS, item.remaining_work, item.arrived, slot)

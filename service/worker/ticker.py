@@ -1,7 +1,8 @@
 """The engine thread: it alone steps the engines, and it never waits for Redis or an encoder.
 
 Work comes in through a queue; what comes of it goes out through callbacks that must not block. Each
-model has a lane (engine and scheduler); lanes with work tick in turn.
+model has a lane (engine and scheduler); of those with work, the one that has used least of the
+engine's time ticks next, so that a model of slow calls does not starve one of fast ones.
 """
 
 import logging
@@ -80,11 +81,8 @@ class Lane:
     scheduler: Scheduler
     rows_per_s: float
     card: ModelCard
+    used_s: float = 0.0  # engine time; a lane that was idle joins at the least of the busy ones
     owed: dict[str, Owed] = field(default_factory=dict)
-
-    def row_cost(self, job_id: str) -> float:
-        """What a network row of a job's images takes of one of the largest size."""
-        return self.card.row_cost(self.owed[job_id].request.size)
 
 
 class Ticker:
@@ -149,25 +147,34 @@ class Ticker:
             self._thread.join()
 
     def rates(self) -> dict[str, float]:
-        """Sample-steps (network rows of the largest size) per second of each model, lately."""
-        return {model: lane.rows_per_s for model, lane in self._lanes.items()}
+        """Sample-steps (network rows of the largest size) per second of each model, lately.
+
+        Lanes share the engine thread evenly, so each gets its part of it.
+        """
+        busy = [lane for _, lane in self._busy()]
+        return {
+            model: lane.rows_per_s / len([lane, *(other for other in busy if other is not lane)])
+            for model, lane in self._lanes.items()
+        }
 
     def _run(self) -> None:
         try:
             while self._obey():
-                for model, lane in self._lanes.items():
-                    if not lane.scheduler.idle:
-                        self._tick(model, lane)
+                model, lane = min(self._busy(), key=lambda busy: busy[1].used_s)
+                self._tick(model, lane)
         except Exception as error:  # the one place that must outlive any engine: report, then end
             logger.exception("engine fault")
             self._reports.on_fault(error)
 
+    def _busy(self) -> list[tuple[str, Lane]]:
+        """Lanes that have something to tick."""
+        return [named for named in self._lanes.items() if not named[1].scheduler.idle]
+
     def _obey(self) -> bool:
         """Carry out all orders; blocks while there is nothing to tick; False at the end."""
         while True:
-            idle = all(lane.scheduler.idle for lane in self._lanes.values())
             try:
-                order = self._orders.get(block=idle)
+                order = self._orders.get(block=not self._busy())
             except queue.Empty:
                 return True
             if order is None:
@@ -176,6 +183,8 @@ class Ticker:
 
     def _submit(self, job: Job, plan: Sequence[int]) -> None:
         lane = self._lanes[job.request.model]
+        if lane.scheduler.idle:  # time that it did not ask for gives it no claim
+            lane.used_s = min((busy.used_s for _, busy in self._busy()), default=0.0)
         lane.owed[job.id] = Owed(job.request, job.request.n)
         for index in range(job.request.n):
             item = Item(
@@ -186,6 +195,7 @@ class Ticker:
                 priority=PRIORITIES.index(job.priority),
                 tenant=job.tenant,
                 deadline=job.deadline_at,
+                row_cost=lane.card.row_cost(job.request.size),
             )
             lane.scheduler.submit(item)
 
@@ -210,12 +220,13 @@ class Ticker:
             return
         running = scheduler.running
         rows = sum(running[slot].next_rows for slot in slots)
-        work = sum(running[slot].next_rows * lane.row_cost(running[slot].job_id) for slot in slots)
+        work = sum(running[slot].next_rows * running[slot].row_cost for slot in slots)
         began = time.perf_counter()
         finished = lane.engine.step(slots)
         seconds = time.perf_counter() - began
         scheduler.advance(slots)
         self._account(model, lane, slots=len(slots), rows=rows, seconds=seconds)
+        lane.used_s += seconds
         lane.rows_per_s += (1 - RATE_MEMORY) * (work / seconds - lane.rows_per_s)
         for slot in slots:
             reports.on_call(running[slot].job_id)

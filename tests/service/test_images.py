@@ -39,6 +39,7 @@ PROVENANCE = Provenance(
     steps=20,
     sampler="dpmpp_2m",
     guidance=1.5,
+    size=32,
 )
 
 
@@ -75,6 +76,7 @@ def test_png_says_in_its_text_what_made_it_and_how(pixels):
         "steps": 20,
         "sampler": "dpmpp_2m",
         "guidance": 1.5,
+        "size": 32,
         "origin": "AI-generated",
     }
     assert DIGITAL_SOURCE_TYPE in text["XML:com.adobe.xmp"]

@@ -157,8 +157,7 @@ async def read_preview(
     """Return the newest preview of an image that is being drawn, of models that give previews.
 
     It is small: the image by now, at the lowest of the model's sizes. A few times a second there
-    is a newer one; the events of the job and its `previews` say when. None is kept once the image
-    is drawn.
+    is a newer one, as the job's `previews` say. None is kept once the image is drawn.
     """
     job = await backend.queue.get(_checked(job_id))
     chosen = _format(accept, job)

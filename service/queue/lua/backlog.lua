@@ -1,5 +1,5 @@
 -- One consistent look at a model: queued per priority (high to low), running, queued
--- sample-steps, and how long the oldest queued job has waited.
+-- sample-steps, how long the oldest queued job has waited, and sample-steps left of running jobs.
 local model = ARGV[1]
 local reply, oldest = {}, nil
 for rank = 0, 2 do
@@ -15,4 +15,13 @@ end
 reply[4] = redis.call('SCARD', RUNNING .. model)
 reply[5] = redis.call('HGET', STEPS, model) or '0'
 reply[6] = oldest and exact(now() - oldest) or '0'
+local left = 0
+for _, id in ipairs(redis.call('SMEMBERS', RUNNING .. model)) do
+  local cost, done, request = unpack(redis.call('HMGET', JOB .. id, 'cost', 'calls_done', 'request'))
+  if cost then
+    local asked = cjson.decode(request)
+    left = left + cost * (1 - (tonumber(done) or 0) / (asked.n * asked.steps))
+  end
+end
+reply[7] = exact(left)
 return reply

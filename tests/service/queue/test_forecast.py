@@ -62,6 +62,19 @@ async def test_the_eta_of_a_queued_job_is_its_work_and_the_work_ahead_at_the_ann
     assert await Forecast(redis).eta_s(last) == pytest.approx(4 * 100 / 50)
 
 
+async def test_the_eta_of_a_queued_job_counts_what_running_jobs_still_need(
+    redis, submit, worker, card_of
+) -> None:
+    await Registry(redis).announce("a", [card_of("emoji")], {"emoji": 50.0})
+    await submit(cost=1000)
+    running = await worker.claim(["emoji"])
+    calls = running.request.n * running.request.steps
+    await worker.progress(running, calls // 2)
+    queued = await submit(cost=100)
+
+    assert await Forecast(redis).eta_s(queued) == pytest.approx((500 + 100) / 50)
+
+
 async def test_there_is_no_eta_while_no_worker_announces_a_rate(redis, submit) -> None:
     assert await Forecast(redis).eta_s(await submit()) is None
 

@@ -209,14 +209,14 @@ def previews(redis):
 
 @pytest.fixture
 def working(redis, metrics):
-    """Run a worker beside the test: `async with working(engine) as stop`."""
+    """Run a worker beside the test: `async with working(engine) as (task, stop)`."""
 
     @asynccontextmanager
-    async def run(*engines, worker_id="w1", drain_s=5.0, lease_s=5.0, redis=redis):
+    async def run(*engines, worker_id="w1", drain_s=5.0, lease_s=5.0, redis=redis, leases=Leases):
         stop = asyncio.Event()
         async with Wakeups(redis) as wakeups:
             ports = Ports(
-                leases=Leases(redis, worker_id, lease_s=lease_s, max_attempts=2),
+                leases=leases(redis, worker_id, lease_s=lease_s, max_attempts=2),
                 registry=Registry(redis),
                 wakeups=wakeups,
                 cancellations=lambda: cancellations(redis),

@@ -2,12 +2,13 @@
 
 import asyncio
 import io
+import threading
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from service.errors import EngineFault, PreviewNotReady
+from service.errors import EngineFault, PreviewNotReady, QueueUnavailable
 from service.queue.jobs import JobStatus
 from service.queue.leases import Leases
 
@@ -130,11 +131,12 @@ async def test_a_job_that_breaks_every_engine_ends_failed_with_the_reason(
 
 
 async def test_a_plan_the_engine_does_not_offer_fails_the_job_and_not_the_worker(
-    jobs, working, fake_engine, make_request
+    jobs, working, fake_engine, make_request, monkeypatch
 ):
+    monkeypatch.setattr("service.worker.loop.HEARTBEAT_S", 60.0)  # its slot is free before that
     bad = await jobs.enqueue(make_request(sampler="euler"), cost=1)
     good = await jobs.enqueue(make_request(), cost=1)
-    async with working(fake_engine()):
+    async with working(fake_engine(capacity=1)):
         failed = await outcome(jobs, bad)
         assert failed.status is JobStatus.FAILED
         assert "sampler: got 'euler'" in (failed.error or "")
@@ -273,6 +275,149 @@ async def test_what_the_engine_says_about_a_prompt_is_told_with_the_job(
         told = [await outcome(jobs, job) for job in (long, short, empty)]
     assert [job.status for job in told] == [JobStatus.SUCCEEDED] * 3
     assert [job.warnings for job in told] == [("prompt: the model reads owl only",), (), ()]
+
+
+class OutageAtWarnings(Leases):
+    """Redis is away for the first `refusals` warnings of all."""
+
+    refusals = 1
+
+    def __init__(self, *args, **settings):
+        super().__init__(*args, **settings)
+        self.refused = 0
+
+    async def warn(self, job, warnings):
+        if self.refused < self.refusals:
+            self.refused += 1
+            msg = "away"
+            raise QueueUnavailable(msg)
+        return await super().warn(job, warnings)
+
+
+class NoWarnings(OutageAtWarnings):
+    """Redis never takes a warning."""
+
+    refusals = 1_000_000
+
+
+async def test_an_outage_while_a_notice_is_told_costs_the_job_neither_attempt_nor_lease(
+    jobs, working, fake_prompt_engine, make_prompt_request, monkeypatch
+):
+    monkeypatch.setattr("service.worker.patience.RETRY_S", 0.01)
+    job = await jobs.enqueue(make_prompt_request("owl in a tree"), cost=1)
+    async with working(fake_prompt_engine(), leases=OutageAtWarnings):
+        done = await outcome(jobs, job)
+    assert (done.status, done.attempts, done.claims) == (JobStatus.SUCCEEDED, 1, 1)
+    assert done.warnings == ("prompt: the model reads owl only",)
+
+
+async def test_a_worker_that_stops_before_a_notice_is_told_gives_the_job_back_untried(
+    jobs, working, fake_prompt_engine, make_prompt_request, caplog
+):
+    job = await jobs.enqueue(make_prompt_request("owl in a tree"), cost=1)
+    async with working(fake_prompt_engine(), leases=NoWarnings, drain_s=60.0) as (task, stop):
+        async with asyncio.timeout(10):
+            while "queue unavailable" not in caplog.text:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        stop.set()
+        await asyncio.wait_for(task, 10)
+    given_back = await jobs.get(job.id)
+    assert (given_back.status, given_back.attempts) == (JobStatus.QUEUED, 0)
+
+
+async def test_an_error_in_a_notice_ends_the_worker_and_the_job_gets_another_attempt(
+    jobs, working, fake_prompt_engine, make_prompt_request
+):
+    def notice(prompt):
+        msg = "no such token"
+        raise ValueError(msg)
+
+    job = await jobs.enqueue(make_prompt_request("owl"), cost=1)
+    ends = []
+    for attempt in range(2):
+        broken = fake_prompt_engine()
+        broken.notice = notice
+        async with working(broken, worker_id=f"w{attempt}") as (task, _):
+            with pytest.raises(ValueError, match="no such token"):
+                await asyncio.wait_for(task, 10)
+        ended = await jobs.get(job.id)
+        ends.append((ended.status, ended.attempts))
+    assert ends == [(JobStatus.QUEUED, 1), (JobStatus.FAILED, 2)]
+    assert "ValueError: no such token" in (ended.error or "")
+
+
+class SlowReader:
+    """A notice that takes until `gate` is set."""
+
+    def __init__(self):
+        self.began, self.gate = threading.Event(), threading.Event()
+
+    def notice(self, prompt):
+        self.began.set()
+        self.gate.wait(10)
+        return "prompt: read"
+
+
+@pytest.fixture
+def slow_reader():
+    reader = SlowReader()
+    yield reader
+    reader.gate.set()
+
+
+async def test_a_job_whose_prompt_is_still_read_keeps_its_lease(
+    jobs, working, fake_prompt_engine, make_prompt_request, monkeypatch, slow_reader
+):
+    renewed = asyncio.Event()
+
+    class ObservedLeases(Leases):
+        async def renew(self, held):
+            lost = await super().renew(held)
+            if held and not lost:
+                renewed.set()
+            return lost
+
+    monkeypatch.setattr("service.worker.loop.HEARTBEAT_S", 0.01)
+    engine = fake_prompt_engine()
+    engine.notice = slow_reader.notice
+    job = await jobs.enqueue(make_prompt_request("owl"), cost=1)
+    async with working(engine, leases=ObservedLeases):
+        await asyncio.wait_for(renewed.wait(), 10)
+        slow_reader.gate.set()
+        assert (await outcome(jobs, job)).warnings == ("prompt: read",)
+
+
+async def test_a_job_that_is_cancelled_while_its_prompt_is_read_is_not_begun(
+    jobs, working, fake_prompt_engine, make_prompt_request, slow_reader
+):
+    engine = fake_prompt_engine()
+    engine.notice = slow_reader.notice
+    cancelled = await jobs.enqueue(make_prompt_request("owl", seed=1), cost=1)
+    async with working(engine):
+        assert await asyncio.to_thread(slow_reader.began.wait, 10)
+        other = await jobs.enqueue(make_prompt_request("owl", steps=2), cost=1)
+        await jobs.cancel(cancelled.id)
+        slow_reader.gate.set()
+        assert (await outcome(jobs, other)).status is JobStatus.SUCCEEDED
+    assert (await jobs.get(cancelled.id)).status is JobStatus.CANCELLED
+    assert len(engine.calls) == 2
+
+
+async def test_a_stop_does_not_wait_for_a_prompt_to_be_read_to_give_its_job_back(
+    jobs, working, fake_prompt_engine, make_prompt_request, slow_reader
+):
+    engine = fake_prompt_engine()
+    engine.notice = slow_reader.notice
+    job = await jobs.enqueue(make_prompt_request("owl"), cost=1)
+    async with working(engine, drain_s=60.0) as (task, stop):
+        assert await asyncio.to_thread(slow_reader.began.wait, 10)
+        stop.set()
+        await leaves(jobs, job, JobStatus.RUNNING)
+        assert not task.done()  # engines are closed once nobody uses them
+        slow_reader.gate.set()
+        await asyncio.wait_for(task, 10)
+    given_back = await jobs.get(job.id)
+    assert (given_back.status, given_back.attempts) == (JobStatus.QUEUED, 0)
 
 
 async def test_a_size_is_passed_on_to_the_engine(

@@ -74,6 +74,16 @@ def test_tenants_share_by_work_and_not_by_requests():
     assert order[1:5] == ["light0", "light1", "light2", "light3"]
 
 
+def test_rows_are_charged_and_compared_by_what_they_cost():
+    scheduler = Scheduler(1, 2)
+    for k in range(2):
+        scheduler.submit(item(f"large{k}", rows=[2] * 10, tenant="large", arrived=0.0))
+    for k in range(5):
+        small = item(f"small{k}", rows=[2] * 20, tenant="small", arrived=1.0, row_cost=0.1)
+        scheduler.submit(small)
+    assert run_to_end(scheduler)[:6] == ["large0", *(f"small{k}" for k in range(5))]
+
+
 def test_waiting_long_enough_beats_a_higher_priority():
     scheduler = Scheduler(1, 2, ageing_s=10)
     scheduler.submit(item("patient", priority=2, arrived=0.0))

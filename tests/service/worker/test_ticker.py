@@ -1,6 +1,8 @@
 """The engine thread by itself."""
 
 import threading
+import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -167,3 +169,56 @@ def test_a_job_that_the_engine_refuses_leaves_its_slots_to_others(
     assert outbox.refusals == [("bad", "prompt: got chaos; allowed: order")]
     assert {image.job_id for image in outbox.images} == {"good"}
     assert outbox.faults == []
+
+
+@pytest.fixture
+def engines_of(fake_engine, monkeypatch):
+    """Engines by name whose calls take so many seconds of a clock that stands still otherwise."""
+    clock = SimpleNamespace(now=0.0, time=time.time, monotonic=time.monotonic)
+    clock.perf_counter = lambda: clock.now
+    monkeypatch.setattr("service.worker.ticker.time", clock)
+
+    def make(**seconds):
+        return [timed(fake_engine(model=name), taken) for name, taken in seconds.items()]
+
+    def timed(engine, seconds):
+        step = engine.step
+
+        def step_and_take(slots):
+            clock.now += seconds
+            return step(slots)
+
+        engine.step = step_and_take
+        return engine
+
+    return make
+
+
+def test_a_model_of_slow_calls_leaves_the_others_their_half_of_the_time(
+    start, engines_of, make_job, outbox
+):
+    slow, fast = engines_of(slow=10.0, fast=1.0)
+    slow.gate.clear()
+    ticker = start(slow, fast)
+    ticker.submit(make_job("long", model="slow", steps=100), [1] * 100)
+    ticker.submit(make_job("short", model="fast", steps=20), [1] * 20)
+    slow.gate.set()
+    outbox.wait_until(lambda: len(outbox.images) == 2)
+    assert [image.job_id for image in outbox.images] == ["short", "long"]
+    last = len(outbox.calls) - outbox.calls[::-1].index("short")
+    assert 2 <= outbox.calls[:last].count("long") <= 4
+
+
+def test_a_model_that_has_worked_for_long_owes_nothing_to_one_that_was_idle(
+    start, engines_of, make_job, outbox
+):
+    first, second = engines_of(first=1.0, second=1.0)
+    ticker = start(first, second)
+    ticker.submit(make_job("before", model="first", steps=100), [1] * 100)
+    outbox.wait_until(lambda: outbox.images)
+    first.gate.clear()
+    ticker.submit(make_job("old", model="first", steps=10), [1] * 10)
+    ticker.submit(make_job("new", model="second", steps=50), [1] * 50)
+    first.gate.set()
+    outbox.wait_until(lambda: len(outbox.images) == 3)
+    assert [image.job_id for image in outbox.images] == ["before", "old", "new"]
