@@ -1,8 +1,8 @@
 """A network called in groups of rows whose results are bit-equal.
 
 Kernels may round differently for different row counts, and an image must not depend on its
-neighbours. So it is probed at start which row counts agree to the last bit, and the network is
-called with no others.
+neighbours. So it is probed at start which row counts agree to the last bit, with the first rows and
+with the last of a full group, and the network is called with no others.
 """
 
 import time

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from export.__main__ import main
-from export.runtime.build import build_engine
+from export.runtime.build import build_engines
 from model.bundle import BundleRefused, load_bundle, read_manifest
 from model.sampling.images import ImageRequest, generate
 from model.sampling.samplers import tables_for
@@ -197,7 +197,7 @@ def test_an_imported_model_serves_what_it_samples(checkpoint, autoencoder_folder
     request = ImageRequest(condition=3, seed=5, steps=3, sampler="dpmpp_3s", guidance=1.4)
     (sampled,) = generate(bundle, [request], batch=1)
     assert sampled.shape == (128, 128, 3)
-    engine = build_engine(out, device="cpu", capacity=2)
+    ((_, engine),) = build_engines([out], device="cpu", capacity=2)
     assert engine.card["sizes"] == [128]
     engine.admit(1, condition=3, seed=5, steps=3, sampler="dpmpp_3s", guidance=1.4, size=128)
     for _ in range(3):
@@ -231,10 +231,11 @@ def test_an_engine_is_not_built_without_the_autoencoder_and_the_command_adds_it(
     assert convert(checkpoint, out) == 0
     assert f"dimr-export add-autoencoder {out} SOURCE" in capsys.readouterr().out
     with pytest.raises(BundleRefused, match="dimr-export add-autoencoder"):
-        build_engine(out, device="cpu", capacity=1)
+        list(build_engines([out], device="cpu", capacity=1))
     assert run("add-autoencoder", out, autoencoder_folder) == 0
     assert "has its autoencoder" in capsys.readouterr().out
-    assert build_engine(out, device="cpu", capacity=1).capacity == 1
+    ((_, engine),) = build_engines([out], device="cpu", capacity=1)
+    assert engine.capacity == 1
 
 
 def test_wordnet_ids_tell_classes_of_one_name_apart(checkpoint, tmp_path):

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from export.runtime.build import DeviceAbsent, build_engine
 from export.runtime.eager import EagerEngine
 from export.runtime.rows import Pace
 from model.autoencoder import PixelCodec
@@ -189,11 +188,3 @@ def test_a_model_of_classes_has_no_previews_and_nothing_to_say_about_prompts(eng
     engine.step([0])
     assert engine.preview(0) is None
     assert engine.notice("a red apple " * 100) is None
-
-
-@pytest.mark.skipif(
-    torch.cuda.is_available(), reason="checks the refusal on a machine without CUDA"
-)
-def test_an_absent_device_is_refused(tmp_path):
-    with pytest.raises(DeviceAbsent, match="cuda"):
-        build_engine(tmp_path, device="cuda", capacity=1)

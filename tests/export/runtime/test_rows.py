@@ -34,6 +34,14 @@ class Rounding(nn.Module):
         return [x * (t + y)[:, None, None, None] + off * 1e-6 for x in xs]
 
 
+class Remainder(nn.Module):
+    """Like kernels of six rows that leave what remains to others, which round unlike them."""
+
+    def forward(self, xs, t, y):
+        left = (torch.arange(len(t)) >= len(t) // 6 * 6) & (len(t) > 6)
+        return [x * (t + y)[:, None, None, None] + 1e-6 * left[:, None, None, None] for x in xs]
+
+
 def groups_of(network):
     condition = (torch.arange(GROUP),)
     return RowGroups(NoisePredictor(network, PROCESS, SIDES), SHAPES, condition)
@@ -56,6 +64,11 @@ def test_only_row_counts_that_agree_are_called(disagreeing, agreeing):
     for rows in range(1, 20):
         groups(*inputs(rows, scales=2))
     assert {rows for _, rows in network.calls} <= set(agreeing)
+
+
+def test_rows_must_agree_at_the_end_of_a_group_too():
+    """The first six rows are alike whatever the number; the last two of eight are not."""
+    assert [pace.row_counts for pace in groups_of(Remainder()).paces] == [(8,), (8,)]
 
 
 @pytest.mark.parametrize("rows", [1, 7, 8, 9, 21])
