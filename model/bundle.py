@@ -33,6 +33,8 @@ from model.autoencoder import (
 from model.denoisers.build import Denoiser, build_denoiser
 from model.denoisers.weights import with_weights
 from model.files import file_sha256
+from model.specs.agreement import image_sizes
+from model.specs.faults import described
 from model.specs.layered import LayeredSpec
 from model.specs.manifest import FileEntry, Label, Manifest
 from model.specs.networks import NetworkSpec
@@ -123,7 +125,7 @@ def write_bundle(  # noqa: PLR0913  # each is one part of a bundle
         id=recipe.id,
         kind=recipe.network.kind,
         conditioning=("class",) if text is None else ("prompt",),
-        sizes=tuple(side * recipe.process.codec.factor for side in recipe.network.sides),
+        sizes=image_sizes(recipe.network, recipe.process),
         description=recipe.description,
         licence=recipe.licence,
         created=int(time.time()),
@@ -278,9 +280,7 @@ def read_manifest(folder: Path) -> Manifest:
         msg = f"{path} is not JSON: {error}"
         raise BundleRefused(msg) from error
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(map(str, first["loc"]))
-        msg = f"{path}: {field}: {first['msg']}, got {first['input']!r:.80}"
+        msg = f"{path}: {described(error.errors()[0])}"
         raise BundleRefused(msg) from error
 
 

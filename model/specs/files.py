@@ -5,8 +5,8 @@ from importlib.resources import files
 from pathlib import Path
 
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails
 
+from model.specs.faults import described
 from model.specs.recipe import Recipe
 
 _RECIPES = files("model") / "recipes"
@@ -38,15 +38,5 @@ def read_recipe(name: str) -> Recipe:
     try:
         return Recipe.model_validate_json(source.read_bytes())
     except ValidationError as error:
-        msg = f"recipe {name}: {'; '.join(map(_described, error.errors()))}"
+        msg = f"recipe {name}: {'; '.join(map(described, error.errors()))}"
         raise RecipeRefused(msg) from error
-
-
-def _described(fault: ErrorDetails) -> str:
-    """A fault with its field, and the value where that is short."""
-    said = fault["msg"].removeprefix("Value error, ")
-    field = ".".join(map(str, fault["loc"]))
-    given = fault.get("input")
-    if isinstance(given, str | int | float) and fault["type"] != "json_invalid":
-        said += f", got {given!r:.80}"
-    return f"{field}: {said}" if field else said

@@ -1,11 +1,13 @@
 """manifest.json and labels.json: what a bundle says of itself."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import StringConstraints
+from pydantic import StringConstraints, model_validator
 
+from model.specs.agreement import check_agreement, image_sizes
 from model.specs.base import ModelId, Spec
+from model.specs.layered import LayeredSpec
 from model.specs.networks import NetworkSpec
 from model.specs.process import ProcessSpec, SamplingDefaults
 from model.specs.text import TextEncoderIdentity
@@ -46,3 +48,17 @@ class Manifest(Spec):
     provenance: Mapping[str, Any]
     evaluation: Mapping[str, Any] = {}
     files: Mapping[FileName, FileEntry] = {}
+
+    @model_validator(mode="after")
+    def _says_what_the_network_is(self) -> Self:
+        check_agreement(self.network, self.process)
+        layered = isinstance(self.network, LayeredSpec)
+        for name, found, allowed in (
+            ("kind", self.kind, self.network.kind),
+            ("conditioning", self.conditioning, ("prompt",) if layered else ("class",)),
+            ("sizes", self.sizes, image_sizes(self.network, self.process)),
+        ):
+            if found != allowed:
+                msg = f"{name}: got {found!r}; allowed: {allowed!r}, as the network says"
+                raise ValueError(msg)
+        return self

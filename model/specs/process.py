@@ -8,6 +8,8 @@ from pydantic import Field, PositiveInt, model_validator
 
 from model.specs.base import Spec
 
+LogSNR = Annotated[float, Field(ge=-30, le=30)]  # far beyond what any schedule has
+
 
 class DiscreteScheduleSpec(Spec):
     """Stable Diffusion's thousand betas, used by the latent models."""
@@ -19,7 +21,7 @@ class CosineScheduleSpec(Spec):
     """Cosine schedule; `shift` is added to the log-SNR (simple diffusion, arXiv:2301.11093)."""
 
     kind: Literal["cosine"] = "cosine"
-    shift: float = 0.0
+    shift: LogSNR = 0.0
 
 
 ScheduleSpec = Annotated[DiscreteScheduleSpec | CosineScheduleSpec, Field(discriminator="kind")]
@@ -80,7 +82,7 @@ class ScalesSpec(Spec):
     """
 
     reference: PositiveInt = Field(default=64, description="side whose schedule is not shifted")
-    delays: tuple[float, ...] | None = Field(
+    delays: tuple[LogSNR, ...] | None = Field(
         default=None,
         description="added to the log-SNR of each scale, low to high; none if left out",
     )

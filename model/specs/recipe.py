@@ -4,13 +4,14 @@ from typing import Self
 
 from pydantic import model_validator
 
+from model.specs.agreement import check_agreement
 from model.specs.base import ModelId, Spec
 from model.specs.data import CaptionedEmojiData, CaptionedImagesData, DataSpec, LatentsData
 from model.specs.layered import LayeredSpec
 from model.specs.networks import NetworkSpec
 from model.specs.process import LatentsSpec, PixelsSpec, ProcessSpec, SamplingDefaults
 from model.specs.text import TextEncoderSpec
-from model.specs.training import TrainingSpec
+from model.specs.training import Loss, TrainingSpec
 
 
 class Recipe(Spec):
@@ -59,12 +60,12 @@ class Recipe(Spec):
     @model_validator(mode="after")
     def _prompts_have_what_they_need(self) -> Self:
         """A layered network reads texts, and nothing else does."""
+        check_agreement(self.network, self.process)
         layered = isinstance(self.network, LayeredSpec)
         captioned = isinstance(self.data, CaptionedEmojiData | CaptionedImagesData)
         training = self.training
         found: tuple[tuple[str, bool], ...] = (
             ("data with captions", captioned),
-            ("process.scales", self.process.scales is not None),
             ("text", self.text is not None),
         )
         for name, present in found:
@@ -79,25 +80,33 @@ class Recipe(Spec):
         return self
 
     @model_validator(mode="after")
-    def _layers_agree(self) -> Self:
+    def _training_of_scales_has_effect(self) -> Self:
         if not isinstance(self.network, LayeredSpec):
             return self
-        sides, training = self.network.sides, self.training
-        delays = self.process.scales.delays if self.process.scales else None
-        for name, values in (
-            ("process.scales.delays", delays),
-            ("training.scale_weights", training.scale_weights),
-        ):
-            if values is not None and len(values) != len(sides):
-                msg = f"{name}: got {len(values)} numbers; allowed: one for each scale of {sides}"
-                raise ValueError(msg)
-        if training.crop is not None and training.crop.side > sides[0]:
+        sides, crop, weights = self.network.sides, self.training.crop, self.training.scale_weights
+        if weights is not None and len(weights) != len(sides):
             msg = (
-                f"training.crop.side: got {training.crop.side}; "
+                f"training.scale_weights: got {len(weights)} numbers; "
+                f"allowed: one for each scale of {sides}"
+            )
+            raise ValueError(msg)
+        if crop is not None and len(sides) == 1:
+            msg = (
+                f"training.crop: got a side of {crop.side} with the one scale {sides}; allowed: "
+                f"with two scales or more, as the lowest sees whole images"
+            )
+            raise ValueError(msg)
+        if crop is not None and crop.side > sides[0]:
+            msg = (
+                f"training.crop.side: got {crop.side}; "
                 f"allowed: at most {sides[0]}, the side of the lowest scale"
             )
             raise ValueError(msg)
-        if self.process.codec.factor != 1:
-            msg = f"process.codec.factor: got {self.process.codec.factor}; allowed with scales: 1"
+        held = slice(-1, None) if self.training.loss is Loss.LAST else slice(None)
+        if weights is not None and not any(weights[held]):
+            msg = (
+                f"training.scale_weights: got {weights} with loss {self.training.loss.value!r}; "
+                f"allowed: above 0 for a scale that is held to a target, or nothing is learnt"
+            )
             raise ValueError(msg)
         return self

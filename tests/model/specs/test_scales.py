@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -46,6 +46,7 @@ def accepted(shared, chosen):
 
 
 @given(shared=shares, chosen=delays)
+@example(shared=0.75, chosen=[1.0, -1.0, 0.0])  # lower scales are apart as 0.75 squared allows
 def test_noise_is_refused_exactly_where_two_looks_tell_more_than_independent_ones(shared, chosen):
     shifts = [2 * math.log(64 / side) + delay for side, delay in zip(SIDES, chosen, strict=False)]
     top = len(chosen) - 1
