@@ -1,7 +1,7 @@
 """A frozen text encoder: a prompt in, one state a token out.
 
-Prompts are encoded one at a time: padding and dynamic quantisation would make the states of a
-prompt depend on its neighbours.
+Prompts are encoded one at a time, as padding and dynamic quantisation would make the states of a
+prompt depend on its neighbours; `model.text.batched` has the one exception.
 """
 
 import importlib.util
@@ -43,6 +43,13 @@ class TextEncoder(Protocol):
 
         Raises:
             EncoderRefused: `tokens` is more than the encoder has positions for.
+        """
+
+    def encode_all(self, prompts: Sequence[str], tokens: int) -> list[Encoded]:
+        """Encode several prompts, in their order.
+
+        Raises:
+            EncoderRefused: see `encode`.
         """
 
 

@@ -6,6 +6,7 @@ bits of a state depend on the processor's integer instructions, never on other p
 """
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,6 +60,10 @@ class MiniLM:
         }
         (states,) = self._session.run(["last_hidden_state"], inputs)
         return Encoded(torch.from_numpy(states[0]), len(whole))
+
+    def encode_all(self, prompts: Sequence[str], tokens: int) -> list[Encoded]:
+        """One after the other, so that none has a say in the bits of another."""
+        return [self.encode(prompt, tokens) for prompt in prompts]
 
 
 def open_minilm() -> MiniLM:

@@ -2,17 +2,18 @@
 
 T5 and FLAN-T5 (arXiv:1910.10683, 2210.11416): the encoder's last states. CLIP (arXiv:2103.00020):
 the text side's last states, after its final layer norm. Both run in float32 on the CPU; a service
-meets a prompt once, and keeps its states.
+meets a prompt once, and keeps its states. Training may have many: see `model.text.batched`.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from model.specs.text import TextEncoderIdentity, TransformersSpec
 from model.text.encoder import (
@@ -60,24 +61,36 @@ class Pretrained:
         positions: int | None,
         folder: EncoderFolder,
     ) -> None:
-        self._network = network
-        self._tokenizer = tokenizer
-        self._identity = identity
-        self._positions = positions
+        self.network = network
+        self.tokenizer = tokenizer
+        self.positions = positions
         self.folder = folder
+        self._identity = identity
 
     @property
     def identity(self) -> TextEncoderIdentity:
         """The hash is over all files that were read."""
         return self._identity
 
+    def read(self, prompt: str, tokens: int) -> tuple[Tensor, int]:
+        """Ids (n,) of at most `tokens` tokens of a prompt, and how many it has.
+
+        Raises:
+            EncoderRefused: see `TextEncoder.encode`.
+        """
+        require_positions(tokens, self.positions)
+        whole = self.tokenizer.encode(well_formed(prompt)).ids
+        return torch.tensor(shortened(whole, tokens)), len(whole)
+
     @torch.no_grad()
     def encode(self, prompt: str, tokens: int) -> Encoded:
         """See `TextEncoder`."""
-        require_positions(tokens, self._positions)
-        whole = self._tokenizer.encode(well_formed(prompt)).ids
-        ids = torch.tensor([shortened(whole, tokens)])
-        return Encoded(self._network(input_ids=ids).last_hidden_state[0], len(whole))
+        ids, length = self.read(prompt, tokens)
+        return Encoded(self.network(input_ids=ids[None]).last_hidden_state[0], length)
+
+    def encode_all(self, prompts: Sequence[str], tokens: int) -> list[Encoded]:
+        """One after the other, so that none has a say in the bits of another."""
+        return [self.encode(prompt, tokens) for prompt in prompts]
 
 
 def open_pretrained(spec: TransformersSpec) -> Pretrained:

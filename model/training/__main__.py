@@ -5,22 +5,18 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import nn
 
-from model.autoencoder import Codec, LatentCodec
-from model.bundle import Bundle, load_bundle, write_bundle
-from model.data.captions import read_captions
+from model.autoencoder import LatentCodec
+from model.bundle import Bundle, write_bundle
 from model.data.errors import DataError
 from model.evaluation.monitor import Monitor
-from model.sampling.conditions import Conditions, Wanted, conditions_for
+from model.sampling.conditions import Wanted
 from model.specs.files import read_recipe
-from model.specs.layered import LayeredSpec
 from model.specs.recipe import Recipe
-from model.text.open import open_encoder
-from model.text.prompts import Prompts
 from model.training import checkpoint, run
 from model.training.arguments import PROGRAM, build_parser, execution_of
 from model.training.data import Data, open_data
@@ -29,10 +25,11 @@ from model.training.distributed import ProcessLost, World, joined
 from model.training.divergence import Diverged
 from model.training.journal import check_sinks, open_journal
 from model.training.loop import Hooks, train
+from model.training.means import Means, open_means
 from model.training.measurement import open_measure
 from model.training.objective import Objective
-from model.training.previews import Previewer, codec_for, even_indices, random_indices, to_draw
-from model.training.stacking import check_stackable, read_origin, record_origin, stack_on
+from model.training.previews import Previewer, even_indices, random_indices
+from model.training.stacking import read_origin, record_origin, stack_on
 from model.training.state import TrainingState, new_state
 from model.training.watch import Look, Outlet, Watch
 
@@ -51,17 +48,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
-@dataclass(frozen=True, slots=True)
-class _Means:
-    """What a run needs besides its data and its weights."""
-
-    below: Bundle | None  # trained lower scales to start from
-    prompts: Prompts | None  # reads the captions
-    conditions: Conditions
-    codec: Codec | None  # makes images of samples
-    drawable: tuple[Wanted, ...]  # what samples can be asked to show
-
-
 def _run(arguments: argparse.Namespace, world: World) -> int:
     recipe, execution = read_recipe(arguments.recipe), execution_of(arguments)
     if arguments.steps is not None:
@@ -74,7 +60,7 @@ def _run(arguments: argparse.Namespace, world: World) -> int:
     else:
         run.check_new(arguments.out)
     check_sinks(tensorboard=not arguments.no_tensorboard, wandb_project=arguments.wandb)
-    means = _means(arguments, recipe)
+    means = open_means(arguments, recipe, world.device)
     measure = open_measure(arguments, recipe, world)
     data = open_data(
         recipe,
@@ -86,15 +72,10 @@ def _run(arguments: argparse.Namespace, world: World) -> int:
     now = run.Circumstances(recipe, execution, world, arguments.data, data.count)
     state = new_state(recipe, execution, world, prepare=_prepare(means.below))
     if arguments.resume:
-        checkpoint.restore(arguments.out, state, world)
-        run.check_steps(arguments.out, recipe, state.step)
-        if world.leads and (change := run.difference(arguments.out, now)):
-            print(f"continued otherwise, so not bit for bit: {change}", file=sys.stderr)
+        _continue(arguments.out, now, state, means)
     world.wait()  # nobody writes before everybody has read
     if world.leads:
-        run.record(arguments.out, now)
-        if means.below is not None:
-            record_origin(arguments.out, means.below)
+        _record(arguments, now, means)
     if _train(arguments, now, state, data, means, measure):
         _write_bundle(arguments, recipe, state, data, world, means)
     elif world.leads:
@@ -103,12 +84,37 @@ def _run(arguments: argparse.Namespace, world: World) -> int:
     return 0
 
 
+def _continue(out: Path, now: run.Circumstances, state: TrainingState, means: Means) -> None:
+    """Take a run up where it stopped, and say how that is done otherwise than before."""
+    identity = None if means.prompts is None else means.prompts.identity
+    unknown = run.check_text(out, identity)
+    checkpoint.restore(out, state, now.world)
+    run.check_steps(out, now.recipe, state.step)
+    if not now.world.leads:
+        return
+    if unknown is not None:
+        print(unknown, file=sys.stderr)
+    if change := run.difference(out, now):
+        print(f"continued otherwise, so not bit for bit: {change}", file=sys.stderr)
+
+
+def _record(arguments: argparse.Namespace, now: run.Circumstances, means: Means) -> None:
+    """Write what a run is carried out with, and what it was started from."""
+    run.record(arguments.out, now)
+    if arguments.resume:
+        return
+    if means.prompts is not None:
+        run.record_text(arguments.out, means.prompts.identity)
+    if means.below is not None:
+        record_origin(arguments.out, means.below)
+
+
 def _train(
     arguments: argparse.Namespace,
     now: run.Circumstances,
     state: TrainingState,
     data: Data,
-    means: _Means,
+    means: Means,
     measure: Monitor | None,
 ) -> bool:
     """Train with everything that is shown beside it; True when the recipe is complete."""
@@ -136,25 +142,6 @@ def _train(
         done = train(objective, now.execution, world, state, examples, hooks)
     _count_left_out(data, world)
     return done
-
-
-def _means(arguments: argparse.Namespace, recipe: Recipe) -> _Means:
-    prompts = _prompts(recipe)
-    return _Means(
-        below=_below(arguments, recipe),
-        prompts=prompts,
-        conditions=conditions_for(recipe.network, prompts),
-        codec=_codec(arguments, recipe),
-        drawable=_drawable(arguments, recipe),
-    )
-
-
-def _codec(arguments: argparse.Namespace, recipe: Recipe) -> Codec | None:
-    """What makes images of samples; None where it would be of no use and was not named."""
-    painted = arguments.samples_every is not None or arguments.measure_every is not None
-    if arguments.autoencoder is None and not painted:
-        return None
-    return codec_for(recipe, arguments.autoencoder)
 
 
 def _outlet(opened: ExitStack, arguments: argparse.Namespace, recipe: Recipe, step: int) -> Outlet:
@@ -195,41 +182,6 @@ def _watch(
     return Watch(painter, grid, measured, measure, outlet)
 
 
-def _prompts(recipe: Recipe) -> Prompts | None:
-    """What reads the captions; None for a class model."""
-    if not isinstance(recipe.network, LayeredSpec):
-        return None
-    assert recipe.text is not None
-    encoder, text = open_encoder(recipe.text), recipe.network.text
-    if encoder.identity.width != text.width:
-        msg = f"network.text.width: got {text.width}; the text encoder has {encoder.identity.width}"
-        raise ValueError(msg)
-    return Prompts(encoder, text.tokens)
-
-
-def _drawable(arguments: argparse.Namespace, recipe: Recipe) -> tuple[Wanted, ...]:
-    """All that samples can be asked to show; nothing where none are painted."""
-    prompts = None
-    if arguments.sample_prompts is not None:
-        prompts = read_captions(arguments.sample_prompts)
-    painted = arguments.samples_every is not None or arguments.measure_every is not None
-    if not painted and prompts is None:
-        return ()
-    return to_draw(recipe, prompts)
-
-
-def _below(arguments: argparse.Namespace, recipe: Recipe) -> Bundle | None:
-    """The trained network of the lower scales that this one is stacked on."""
-    if arguments.stack_on is None:
-        return None
-    if arguments.resume:
-        msg = "--stack-on: has no effect with --resume; allowed: at the start of a run"
-        raise ValueError(msg)
-    below = load_bundle(arguments.stack_on)
-    check_stackable(below, recipe, arguments.stack_on)
-    return below
-
-
 def _prepare(below: Bundle | None) -> Callable[[nn.Module], None]:
     """What puts weights into a fresh network."""
     if below is None:
@@ -250,7 +202,7 @@ def _write_bundle(
     state: TrainingState,
     data: Data,
     world: World,
-    means: _Means,
+    means: Means,
 ) -> None:
     average = state.whole_average(recipe)
     if not world.leads:

@@ -103,7 +103,7 @@ class Objective:
         dropped = torch.rand(spec.batch, generator=generator)[part] < spec.condition_dropout
         wanted = shown.tolist() if isinstance(shown, Tensor) else shown
         given = self._conditions.rows(wanted, x0.device)
-        null = self._conditions.null(len(wanted), x0.device)
+        null = self._conditions.null(1, x0.device)
         condition = tuple(
             torch.where(dropped.view(-1, *(1,) * (rows.ndim - 1)), none, rows)
             for rows, none in zip(given, null, strict=True)

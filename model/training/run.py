@@ -5,14 +5,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from pydantic import ValidationError
 
 from model.files import write_whole
 from model.specs.data import CaptionedEmojiData, DataSpec, EmojiData, OnBad
+from model.specs.files import RecipeRefused, read_recipe
 from model.specs.recipe import Recipe
+from model.specs.text import TextEncoderIdentity
 from model.specs.training import ExecutionSpec
 from model.training import checkpoint
 from model.training.checkpoint import ResumeRefused
 from model.training.distributed import World
+
+TEXT_ENCODER = "text-encoder.json"
 
 
 class RunUnwritable(ValueError):
@@ -54,12 +59,19 @@ def check_same(run: Path, recipe: Recipe) -> None:
     """Refuse to resume where the weights or the order of the data would no longer fit.
 
     Raises:
-        ResumeRefused: names what differs.
+        ResumeRefused: names what differs; or the recipe of the run is none of this version.
     """
     path = run / "recipe.json"
     if not path.is_file():
         return  # no run at all, which `restore` refuses
-    started = Recipe.model_validate_json(path.read_text("utf-8"))
+    try:
+        started = read_recipe(str(path))
+    except RecipeRefused as error:
+        msg = (
+            f"--resume: {error}; allowed: a run of this version of dimr-train "
+            f"(start it anew in another folder)"
+        )
+        raise ResumeRefused(msg) from error
     same: list[tuple[str, object, object]] = [
         (part, getattr(started, part), getattr(recipe, part))
         for part in ("network", "process", "text")
@@ -82,6 +94,41 @@ def check_same(run: Path, recipe: Recipe) -> None:
         if before != now:
             msg = f"--resume: {run} was started with another {part}; allowed: {path}"
             raise ResumeRefused(msg)
+
+
+def check_text(run: Path, now: TextEncoderIdentity | None) -> str | None:
+    """Refuse to resume with another text encoder, whose states mean other things.
+
+    A name or a path does not tell: what lies there may have been changed.
+
+    Returns:
+        What to say where the run does not tell which encoder it was started with; None otherwise.
+
+    Raises:
+        ResumeRefused: names both encoders.
+    """
+    if now is None:
+        return None
+    path = run / TEXT_ENCODER
+    if not path.is_file():
+        return f"{run} has no {TEXT_ENCODER}: whether its text encoder was this one is not known"
+    try:
+        before = TextEncoderIdentity.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        msg = f"--resume: {path} is damaged; allowed: as the run was started with"
+        raise ResumeRefused(msg) from error
+    if before.sha256 != now.sha256:
+        msg = (
+            f"--resume: the text encoder: got sha256 {now.sha256[:12]}...; "
+            f"allowed: {before.sha256[:12]}..., by {path}, as states of another mean other things"
+        )
+        raise ResumeRefused(msg)
+    return None
+
+
+def record_text(run: Path, text: TextEncoderIdentity) -> None:
+    """Write which text encoder a run is started with; it stays the same to the end."""
+    write_whole(run / TEXT_ENCODER, (text.model_dump_json() + "\n").encode())
 
 
 def check_steps(run: Path, recipe: Recipe, step: int) -> None:

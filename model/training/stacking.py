@@ -2,6 +2,12 @@
 
 What the network of the lower scales has learnt stays as it is, since nothing it computes depends on
 a higher scale; the outputs of the new scales are zero at first. All weights go on training.
+
+A network is told the time and not the log-SNR, and states and not words. So what it has learnt is
+of use only where these mean the same: schedule, reference, delays, codec, prediction and text
+encoder must agree. Other times (`t_min`, `t_max`) may be trained on, as each still means what it
+did; and noise may be shared otherwise, as at each scale it is white of variance 1 all the same.
+What is new in that, the network learns.
 """
 
 import json
@@ -14,7 +20,9 @@ from model.bundle import DENOISER, Bundle
 from model.denoisers.layered import LayeredUNet
 from model.files import write_whole
 from model.specs.layered import LayeredSpec
+from model.specs.process import ProcessSpec
 from model.specs.recipe import Recipe
+from model.specs.text import TextEncoderIdentity
 
 ORIGIN = "stacked-on.json"
 
@@ -23,8 +31,16 @@ class StackRefused(ValueError):
     """A bundle is not the lower part of the network that is to be trained."""
 
 
-def check_stackable(below: Bundle, recipe: Recipe, folder: Path) -> None:
+def check_stackable(
+    below: Bundle, recipe: Recipe, text: TextEncoderIdentity | None, folder: Path
+) -> None:
     """Refuse a bundle that the recipe's network does not hold as its lower scales.
+
+    Args:
+        below: what is to be stacked on.
+        recipe: of the network that is to be trained.
+        text: of the encoder that makes its states; None for a class model.
+        folder: where the bundle was read from.
 
     Raises:
         StackRefused: names what differs.
@@ -43,19 +59,36 @@ def check_stackable(below: Bundle, recipe: Recipe, folder: Path) -> None:
     wanted = whole.model_copy(
         update={"scales": whole.scales[:count], "outer": whole.outer[: count - 1]}
     )
-    for name in type(lower).model_fields:
-        if getattr(lower, name) != getattr(wanted, name):
+    got = _structure(lower) | _meanings(below.manifest.process, below.manifest.text, count)
+    allowed = _structure(wanted) | _meanings(recipe.process, text, count)
+    for name, value in allowed.items():
+        if got[name] != value:
             msg = (
-                f"--stack-on: {folder}: network.{name}: got {getattr(lower, name)}; "
-                f"allowed: {getattr(wanted, name)}, as in the lower scales of the recipe"
+                f"--stack-on: {folder}: {name}: got {got[name]}; "
+                f"allowed: {value}, as in the lower scales of the recipe"
             )
             raise StackRefused(msg)
-    if below.manifest.process.prediction is not recipe.process.prediction:
-        msg = (
-            f"--stack-on: {folder} predicts {below.manifest.process.prediction.value!r}; "
-            f"allowed: {recipe.process.prediction.value!r}"
-        )
-        raise StackRefused(msg)
+
+
+def _structure(network: LayeredSpec) -> dict[str, object]:
+    """What decides the shapes of the weights and what is computed with them."""
+    return {f"network.{name}": getattr(network, name) for name in LayeredSpec.model_fields}
+
+
+def _meanings(
+    process: ProcessSpec, text: TextEncoderIdentity | None, count: int
+) -> dict[str, object]:
+    """What decides how the `count` lowest scales read their inputs, and what their outputs say."""
+    scales = process.scales
+    delays = None if scales is None else (scales.delays or (0.0,) * count)[:count]
+    return {
+        "process.codec": process.codec,
+        "process.schedule": process.schedule,
+        "process.scales.reference": None if scales is None else scales.reference,
+        "process.scales.delays": delays,
+        "process.prediction": process.prediction.value,
+        "text.sha256": None if text is None else text.sha256,
+    }
 
 
 def stack_on(network: nn.Module, below: Bundle) -> None:

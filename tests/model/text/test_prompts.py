@@ -1,3 +1,4 @@
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -17,6 +18,7 @@ class Letters:
 
     def __init__(self):
         self.asked = []
+        self.calls = []
 
     def encode(self, prompt, tokens):
         require_positions(tokens, 8)
@@ -24,6 +26,10 @@ class Letters:
         codes = [*map(ord, prompt), 1][:tokens]
         states = torch.tensor([[code, -code] for code in codes], dtype=torch.float32)
         return Encoded(states, len(prompt) + 1)
+
+    def encode_all(self, prompts, tokens):
+        self.calls.append(list(prompts))
+        return [self.encode(prompt, tokens) for prompt in prompts]
 
 
 @pytest.fixture
@@ -51,6 +57,14 @@ def test_a_prompt_is_encoded_once(letters):
     assert letters.asked == ["", "a", "b"]
 
 
+def test_what_is_new_is_encoded_in_one_call_and_every_row_is_its_own(letters):
+    prompts = Prompts(letters, 3)
+    prompts.states(["b"])
+    states, _ = prompts.states(["ab", "b", "", "c", "ab"])
+    assert [asked for asked in letters.calls if asked] == [[""], ["b"], ["ab", "c"]]
+    assert states[:, 0, 0].tolist() == [97, 98, 1, 99, 97]
+
+
 def test_what_is_handed_out_can_be_written_to(letters):
     prompts = Prompts(letters, 3)
     before, mask = (found.clone() for found in prompts.states(["ab"]))
@@ -61,8 +75,13 @@ def test_what_is_handed_out_can_be_written_to(letters):
     assert again.equal(mask)
 
 
+def room_for(*asked):
+    """Bytes of these prompts of up to two letters and of their states, two numbers a token."""
+    return sum(sys.getsizeof(prompt) + 8 * (len(prompt) + 1) for prompt in asked)
+
+
 def test_the_prompt_that_was_not_asked_for_longest_is_forgotten(letters):
-    prompts = Prompts(letters, 3, kept=2)
+    prompts = Prompts(letters, 3, kept_bytes=room_for("", "a"))
     prompts.states(["a"])
     prompts.states([""])
     prompts.states(["b"])  # forgets "a"
@@ -72,9 +91,26 @@ def test_the_prompt_that_was_not_asked_for_longest_is_forgotten(letters):
     assert letters.asked == ["", "a", "b", "a"]
 
 
-def test_more_prompts_than_are_kept_are_answered_all_the_same(letters):
+def test_a_longer_prompt_takes_the_room_of_several(letters):
+    prompts = Prompts(letters, 3, kept_bytes=room_for("", "a", "ab") - 1)
+    prompts.states(["a", "ab"])  # forgets ""
+    prompts.states(["ab", "a"])
+    assert letters.asked == ["", "a", "ab"]
+    prompts.states([""])
+    assert letters.asked == ["", "a", "ab", ""]
+
+
+def test_room_is_counted_once_however_often_a_prompt_is_asked_for(letters):
+    prompts = Prompts(letters, 3, kept_bytes=room_for("", "a"))
+    for _ in range(5):
+        prompts.states(["a", "", "a"])
+    assert letters.asked == ["", "a"]
+
+
+@pytest.mark.parametrize("kept_bytes", [0, room_for(""), room_for("", "a")])
+def test_more_prompts_than_are_kept_are_answered_all_the_same(letters, kept_bytes):
     asked = ["", "a", "b", "c", "d"]
-    few = Prompts(letters, 3, kept=1).states(asked)
+    few = Prompts(letters, 3, kept_bytes=kept_bytes).states(asked)
     many = Prompts(letters, 3).states(asked)
     torch.testing.assert_close(few, many, rtol=0, atol=0)
 
@@ -89,7 +125,7 @@ def test_only_a_prompt_that_is_cut_off_has_a_notice(letters):
 
 
 def test_threads_get_what_one_would(letters):
-    prompts = Prompts(letters, 3, kept=3)
+    prompts = Prompts(letters, 3, kept_bytes=room_for("", "a", "bb"))
     asked = [chr(97 + k % 7) * (k % 5) for k in range(400)]
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda prompt: prompts.states([prompt]), asked, timeout=60))

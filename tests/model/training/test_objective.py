@@ -127,6 +127,16 @@ def test_captions_are_withheld_at_the_stated_rate_for_the_empty_prompt(layered, 
     assert (batch.condition[1][withheld] == mask).all()
 
 
+def test_what_is_not_withheld_is_what_an_example_shows(layered, prompts):
+    batch = draw(layered(batch=40, condition_dropout=0.5))
+    states, mask = prompts.states([f"thing {k}" for k in range(40)])
+    empty, _ = prompts.states([""])
+    shown = (batch.condition[0] != empty).any(2).any(1)
+    assert 5 < shown.sum() < 35
+    assert batch.condition[0][shown].equal(states[shown])
+    assert batch.condition[1][shown].equal(mask[shown])
+
+
 def test_the_error_of_the_noise_is_alpha_squared_that_of_the_velocity(layered):
     velocity, noise = layered(batch=1), layered(batch=1, measured="noise")
     network = build_denoiser(velocity.recipe.network)

@@ -5,6 +5,8 @@ import json
 import pytest
 import torch
 
+from model.specs.recipe import Recipe
+from model.specs.text import MiniLMSpec, TextEncoderIdentity, TransformersSpec
 from model.specs.training import ExecutionSpec
 from model.training import run as runs
 from model.training.checkpoint import ResumeRefused
@@ -50,11 +52,128 @@ def test_what_is_done_otherwise_than_before_is_named_and_nothing_else(
     assert facts["threads"] == torch.get_num_threads()
 
 
-def test_the_rate_may_change_on_the_way_but_not_what_is_learnt(varied, tmp_path):
-    runs.record(tmp_path, runs.Circumstances(varied(), ExecutionSpec(), ALONE, "x", 1))
-    runs.check_same(tmp_path, varied(steps=50, optimiser={"rate": 1e-4}))
-    with pytest.raises(ResumeRefused, match=r"another training\.condition_dropout"):
-        runs.check_same(tmp_path, varied(condition_dropout=0.5))
+@pytest.fixture
+def started(layered_recipe, tmp_path):
+    """A run folder of the layered recipe."""
+    here = runs.Circumstances(layered_recipe, ExecutionSpec(), ALONE, "x", 1)
+    runs.record(tmp_path / "run", here)
+    return tmp_path / "run"
+
+
+def edited(recipe, path, value):
+    """The recipe with another value at a path of names."""
+    values = place = recipe.model_dump(mode="json")
+    *above, last = path.split(".")
+    for name in above:
+        place = place[name]
+    place[last] = value
+    return Recipe.model_validate(values)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "named"),
+    [
+        ("network.dropout", 0.5, "network"),
+        ("process.prediction", "noise", "process"),
+        ("text", {"kind": "transformers", "source": "x/y"}, "text"),
+        ("data.concepts", ["star"], "data"),
+        ("training.seed", 7, "training.seed"),
+        ("training.batch", 8, "training.batch"),
+        ("training.condition_dropout", 0.5, "training.condition_dropout"),
+        ("training.loss", "last", "training.loss"),
+        ("training.measured", "noise", "training.measured"),
+        ("training.scale_weights", [1, 1, 2], "training.scale_weights"),
+        ("training.crop", {"side": 4}, "training.crop"),
+        ("training.times", "discrete", "training.times"),
+    ],
+)
+def test_a_run_is_not_continued_where_something_else_would_be_learnt(
+    started, layered_recipe, path, value, named
+):
+    with pytest.raises(ResumeRefused) as refused:
+        runs.check_same(started, edited(layered_recipe, path, value))
+    allowed = started / "recipe.json"
+    assert str(refused.value) == (
+        f"--resume: {started} was started with another {named}; allowed: {allowed}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("training.steps", 50),
+        ("training.optimiser.rate", 1e-4),
+        ("sampling.guidance", 3.0),
+        ("description", "another"),
+    ],
+)
+def test_what_decides_nothing_of_that_may_change_on_the_way(started, layered_recipe, path, value):
+    runs.check_same(started, edited(layered_recipe, path, value))
+
+
+@pytest.mark.parametrize(
+    ("harm", "named"),
+    [
+        (
+            lambda values: values["training"].update(class_dropout=0.1),
+            "training.class_dropout: Extra inputs are not permitted, got 0.1; allowed: a run of",
+        ),
+        (lambda values: values.pop("network"), "network: Field required; allowed: a run of"),
+    ],
+    ids=["a key of before", "a lacking key"],
+)
+def test_a_run_of_another_version_is_refused_in_one_line(started, layered_recipe, harm, named):
+    path = started / "recipe.json"
+    values = json.loads(path.read_text())
+    harm(values)
+    path.write_text(json.dumps(values))
+    with pytest.raises(ResumeRefused) as refused:
+        runs.check_same(started, layered_recipe)
+    assert str(refused.value).startswith(f"--resume: recipe {path}: ")
+    assert named in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_recipe_of_a_run_that_is_cut_short_is_refused_in_one_line(started, layered_recipe):
+    path = started / "recipe.json"
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(ResumeRefused, match=r"recipe\.json: Invalid JSON: ") as refused:
+        runs.check_same(started, layered_recipe)
+    assert "\n" not in str(refused.value)
+
+
+IDENTITY = TextEncoderIdentity(encoder=MiniLMSpec(), sha256="a" * 64, width=384)
+
+
+def test_the_text_encoder_that_a_run_was_started_with_is_taken_under_any_name(started):
+    runs.record_text(started, IDENTITY)
+    assert runs.check_text(started, IDENTITY) is None
+    moved = IDENTITY.model_copy(update={"encoder": TransformersSpec(source="elsewhere")})
+    assert runs.check_text(started, moved) is None
+
+
+def test_a_text_encoder_that_was_changed_under_its_name_is_refused(started):
+    runs.record_text(started, IDENTITY)
+    with pytest.raises(
+        ResumeRefused, match=r"encoder: got sha256 b{12}\.\.\.; allowed: a{12}\.\.\."
+    ):
+        runs.check_text(started, IDENTITY.model_copy(update={"sha256": "b" * 64}))
+
+
+def test_a_run_that_does_not_tell_its_text_encoder_says_so(started):
+    said = runs.check_text(started, IDENTITY)
+    assert said == (
+        f"{started} has no text-encoder.json: whether its text encoder was this one is not known"
+    )
+    assert runs.check_text(started, None) is None
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"\xff", b"[1]"])
+def test_a_damaged_record_of_the_text_encoder_is_refused_in_one_line(started, content):
+    (started / "text-encoder.json").write_bytes(content)
+    with pytest.raises(ResumeRefused, match=r"text-encoder\.json is damaged; allowed: ") as refused:
+        runs.check_text(started, IDENTITY)
+    assert "\n" not in str(refused.value)
 
 
 def test_a_policy_on_bad_examples_may_change_on_the_way(varied, tmp_path):
