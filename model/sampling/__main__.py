@@ -244,7 +244,6 @@ def _print_agreement(monitor: ConsistencyMonitor, sizes: Sequence[int]) -> None:
 
 def _parameters(bundle: Bundle, request: ImageRequest, subject: Subject) -> dict[str, object]:
     """All that it takes to make an image again; the same fields as served images carry."""
-    several = len(bundle.manifest.sizes) > 1
     return {
         "model": bundle.manifest.id,
         **subject.parameters,
@@ -252,7 +251,7 @@ def _parameters(bundle: Bundle, request: ImageRequest, subject: Subject) -> dict
         "steps": request.steps,
         "sampler": request.sampler,
         "guidance": request.guidance,
-        **({"size": request.size} if several else {}),
+        "size": request.size,
         "origin": ORIGIN,
     }
 

@@ -63,7 +63,7 @@ def test_an_image_can_be_made_again_from_what_it_carries(sample, bundle, tmp_pat
     with Image.open(tmp_path / "out" / "red-apple-11.png") as image:
         pixels, text = np.asarray(image), json.loads(image.info["parameters"])
     assert text["origin"] == "AI-generated"
-    asked = {name: text[name] for name in ("seed", "steps", "sampler", "guidance")}
+    asked = {name: text[name] for name in ("seed", "steps", "sampler", "guidance", "size")}
     (again,) = generate(bundle, [ImageRequest(condition=text["label"], **asked)], batch=1)
     np.testing.assert_array_equal(pixels, again)
 
