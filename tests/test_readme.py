@@ -15,7 +15,7 @@ import model.evaluation.__main__ as evaluation
 import model.sampling.__main__ as sampling
 import model.study.__main__ as study
 from model.latents import arguments as latents
-from model.study.dimr import ROWS
+from model.study import dimr, layered
 from model.study.results import Study
 from model.study.table import markdown
 from model.training import arguments as training
@@ -109,13 +109,20 @@ def test_every_documented_command_is_one_that_the_program_takes(words):
     assert vars(parsed)
 
 
-def test_the_study_in_the_documentation_is_the_one_that_was_recorded():
-    (recorded,) = (ROOT / "tests" / "benchmarks" / "results").glob("ablation-study-*.json")
+@pytest.mark.parametrize(
+    ("page", "record", "rows"),
+    [
+        ("training.md", "ablation-study-*.json", dimr.ROWS),
+        ("layered.md", "layered-study-*.json", layered.ROWS),
+    ],
+)
+def test_the_study_in_the_documentation_is_the_one_that_was_recorded(page, record, rows):
+    (recorded,) = (ROOT / "tests" / "benchmarks" / "results").glob(record)
     table = markdown(Study.model_validate_json(recorded.read_bytes()))
-    text = (ROOT / "docs" / "training.md").read_text()
+    text = (ROOT / "docs" / page).read_text()
     (shown,) = re.findall(r"<!-- study -->\n(.*?)<!-- /study -->", text, re.S)
     assert table.endswith(shown)
-    assert shown.count("\n") == 2 + len(ROWS)
+    assert shown.count("\n") == 2 + len(rows)
 
 
 def test_sampling_as_the_readme_does_it(tmp_path):

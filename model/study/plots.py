@@ -1,7 +1,7 @@
 """Plots of a study as PNG bytes."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from model.evaluation.plots import new_figure, png
 from model.study.results import Result, Study
@@ -24,10 +24,17 @@ def plots(study: Study) -> Mapping[str, bytes]:
 def distance_by_cost(study: Study) -> bytes:
     """Small-feature Fréchet distance of each row against the multiply-adds of a network call."""
     figure, axes = new_figure()
-    for result in study.results:
-        point = (result.macs / 1e6, result.small_feature_frechet)
-        axes.plot(*point, marker="o", color="#4477aa")
-        axes.annotate(result.row, point, xytext=(4, 4), textcoords="offset points", fontsize=7)
+    costs = [result.macs / 1e6 for result in study.results]
+    distances = [result.small_feature_frechet for result in study.results]
+    axes.plot(costs, distances, "o", color=_COLOURS[0])
+    beside = max(costs) + 0.05 * (max(costs) - min(costs) or max(costs))
+    names = [result.row for result in study.results]
+    heights = _apart(distances, 0.05 * (max(distances) - min(distances)))
+    line = {"arrowstyle": "-", "linewidth": 0.4, "alpha": 0.5}
+    for name, point, height in zip(names, zip(costs, distances, strict=True), heights, strict=True):
+        axes.annotate(
+            name, point, xytext=(beside, height), fontsize=7, arrowprops=line, va="center"
+        )
     axes.set(
         xlabel="million multiply-adds of a network call, one image",
         ylabel="small-feature Fréchet distance",
@@ -54,8 +61,18 @@ def accuracy_by_scale(study: Study) -> bytes:
     axes.set_yticks([row + 0.4 - height / 2 for row in range(len(names))], names, fontsize=7)
     axes.invert_yaxis()
     axes.set(xlabel="samples taken for what was asked for, per cent", xlim=(0, 100))
-    axes.legend(fontsize=7, loc="lower right")
+    axes.legend(fontsize=7, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=len(scales))
     return png(figure)
+
+
+def _apart(values: Sequence[float], gap: float) -> list[float]:
+    """Near these values, in their order, but no two closer than a gap."""
+    placed = list(values)
+    least = -math.inf
+    for index in sorted(range(len(values)), key=values.__getitem__):
+        least = max(values[index], least + gap)
+        placed[index] = least
+    return placed
 
 
 def _accuracies(result: Result) -> Mapping[float, float]:
