@@ -84,9 +84,6 @@ class SamplePlan(Spec):
             manifest.process,
             network.sides,
             sampling,
-            sampler=sampling.sampler,
-            steps=sampling.steps,
-            guidance=sampling.guidance,
         )
         return cls(
             bundle_id=manifest.id,

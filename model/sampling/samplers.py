@@ -28,9 +28,9 @@ def tables_for(
     sides: Sequence[int],
     defaults: SamplingDefaults,
     *,
-    sampler: str,
-    steps: int,
-    guidance: float,
+    sampler: str | None = None,
+    steps: int | None = None,
+    guidance: float | None = None,
 ) -> tuple[SolverTable, ...]:
     """The tables of one request over the time range that the network was trained on.
 
@@ -41,7 +41,7 @@ def tables_for(
     Args:
         process: schedule and time range of the model.
         sides: of the tensors that are denoised together, low to high.
-        defaults: the model's grid, and how its trajectories end.
+        defaults: the model's grid, how its trajectories end, and whatever is not said below.
         sampler: a name in `SAMPLERS`.
         steps: network calls, at least 1.
         guidance: scale s of u + s (c - u); exactly 1 needs no unconditional rows.
@@ -52,6 +52,7 @@ def tables_for(
     Raises:
         ValueError: the sampler does not exist or cannot take this many steps.
     """
+    sampler = defaults.sampler if sampler is None else sampler
     if sampler not in SAMPLERS:
         msg = f"sampler: got {sampler!r}; allowed: {', '.join(SAMPLERS)}"
         raise SamplerUnknown(msg)
@@ -59,11 +60,11 @@ def tables_for(
     tables = [
         solver_table(
             schedule,
-            steps,
+            defaults.steps if steps is None else steps,
             order=order,
             method=method,
             grid=defaults.grid,
-            guidance=ConstantGuidance(guidance),
+            guidance=ConstantGuidance(defaults.guidance if guidance is None else guidance),
             t_start=process.t_max,
             t_end=process.t_min,
             final=defaults.final,

@@ -166,9 +166,6 @@ def _painted(
         recipe.process,
         recipe.network.sides,
         sampling,
-        sampler=sampling.sampler,
-        steps=sampling.steps,
-        guidance=sampling.guidance,
     )
     parts = []
     for start in range(0, len(wanted), BATCH):

@@ -52,9 +52,6 @@ class Previewer:
             recipe.process,
             recipe.network.sides,
             sampling,
-            sampler=sampling.sampler,
-            steps=sampling.steps,
-            guidance=sampling.guidance,
         )
         of_process: list[list[NDArray[np.uint8]]] = [[] for _ in range(self.world.size)]
         for start in range(part.start, part.stop, BATCH):

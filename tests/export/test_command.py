@@ -214,9 +214,6 @@ def test_an_image_takes_the_authors_250_guided_calls(checkpoint, tmp_path):
         manifest.process,
         manifest.network.sides,
         sampling,
-        sampler=sampling.sampler,
-        steps=sampling.steps,
-        guidance=sampling.guidance,
     )
     assert table.rows_per_call.tolist() == [2] * 250
     assert table.guidance.unique().tolist() == [1.4]

@@ -1,4 +1,4 @@
-"""The whole service as a user starts it: `dimr-serve` with the bundle that ships."""
+"""The whole service as a user starts it: `dimr-serve` with the bundles that ship."""
 
 import os
 import signal
@@ -87,7 +87,12 @@ def running(folder, **settings):
     """Start `dimr-serve` on a free port and wait until it is ready."""
     port = free_port()
     environment = {k: v for k, v in os.environ.items() if not k.startswith("DIMR_")}
-    environment |= {"DIMR_PORT": str(port), "DIMR_DATA_DIR": str(folder / "data"), **settings}
+    environment |= {
+        "DIMR_PORT": str(port),
+        "DIMR_DATA_DIR": str(folder / "data"),
+        "DIMR_THREADS": "1",  # the tests beside it need the other core
+        **settings,
+    }
     log = folder / f"serve-{port}.log"
     with log.open("wb") as sink:
         process = subprocess.Popen(
@@ -124,10 +129,13 @@ def service(tmp_path_factory):
 
 @pytest.fixture
 def start(tmp_path):
-    """Start services of one's own over one data folder: `with start() as service`."""
+    """Start services of one's own over one data folder: `with start() as service`.
+
+    They serve the class model alone, which is ready sooner.
+    """
 
     def run(**settings):
-        return running(tmp_path, **settings)
+        return running(tmp_path, DIMR_BUNDLES="deploy/models/emoji-32", **settings)
 
     return run
 
@@ -151,5 +159,5 @@ def both(tmp_path_factory, layered_bundle):
     """One service whose worker serves a DiMR and a layered model."""
     bundles = os.pathsep.join(["deploy/models/emoji-32", str(layered_bundle)])
     folder = tmp_path_factory.mktemp("both")
-    with running(folder, DIMR_BUNDLES=bundles, DIMR_THREADS="1") as started:
+    with running(folder, DIMR_BUNDLES=bundles) as started:
         yield started

@@ -26,9 +26,6 @@ def defaults_table(recipe):
         recipe.process,
         recipe.network.sides,
         sampling,
-        sampler=sampling.sampler,
-        steps=sampling.steps,
-        guidance=sampling.guidance,
     )
     return table
 

@@ -200,9 +200,6 @@ def _spec(bundle: Bundle, arguments: argparse.Namespace) -> EvaluationSpec:
         manifest.process,
         manifest.network.sides,
         sampling,
-        sampler=sampling.sampler,
-        steps=sampling.steps,
-        guidance=sampling.guidance,
     )
     return EvaluationSpec(
         samples_per_class=arguments.samples_per_class,
