@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
+import torch
 
 from model.bundle import load_bundle
 from model.evaluation.__main__ import main
@@ -37,7 +38,10 @@ def archive(tmp_path):
 
 @contextmanager
 def interrupted_after(seconds):
-    """Ctrl-C once the process has worked so long."""
+    """Ctrl-C once the process has worked so long.
+
+    It may strike inside `torch.no_grad` itself, so gradients are switched back on for other tests.
+    """
 
     def interrupt(received, frame):
         raise KeyboardInterrupt
@@ -48,6 +52,7 @@ def interrupted_after(seconds):
         yield
     finally:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        torch.set_grad_enabled(True)
         signal.signal(signal.SIGVTALRM, before)
 
 
