@@ -25,10 +25,12 @@ ENV PATH=/srv/dimr/bin:/opt/venv/bin:$PATH \
     PIP_ROOT_USER_ACTION=ignore \
     NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
-# The distribution's own security updates are wanted, so its packages are not pinned.
+# The distribution's own security updates are wanted, so its packages are not pinned. Triton compiles
+# what launches its kernels with gcc when it first needs it.
 # hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends python3 python3-venv \
+        gcc libc6-dev python3-dev \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --uid 10001 --user-group --no-create-home --home-dir /tmp dimr
 WORKDIR /srv/dimr
@@ -84,7 +86,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 COPY pyproject.toml constraints.txt ./
 RUN --mount=type=cache,target=/root/.cache/pip \
     touch README.md \
-    && pip install --constraint constraints.txt '.[worker,encoders,latents]' \
+    && pip install --constraint constraints.txt '.[worker,encoders,latents,trt-rtx]' \
     && pip uninstall --yes dimr-serve
 
 
@@ -149,6 +151,7 @@ RUN pip check \
     && dimr-worker --help
 ENV DIMR_HOST=0.0.0.0 \
     DIMR_DEVICE=cuda \
+    DIMR_DATA_DIR=/tmp/data \
     DIMR_WORKER_METRICS_PORT=9100
 USER 10001:10001
 EXPOSE 9100
