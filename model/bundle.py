@@ -3,8 +3,9 @@
 A bundle is a self-contained folder: `manifest.json` says what it is and lists every other file with
 its sha256, `denoiser.safetensors` holds the weights, `labels.json` the class names, `autoencoder/`
 of a latent model what decodes its latents, `text_encoder/` of a prompt model what reads prompts,
-unless that comes with a package. It is written aside and renamed, and nothing of it is used before
-its hash has been checked.
+unless that comes with a package, `engines/` what was compiled of it. It is written aside and
+renamed, and nothing of it is used before its hash has been checked; engines are checked by what
+runs them.
 """
 
 import json
@@ -32,7 +33,7 @@ from model.autoencoder import (
 )
 from model.denoisers.build import Denoiser, build_denoiser
 from model.denoisers.weights import with_weights
-from model.files import file_sha256
+from model.files import file_sha256, locked, write_whole
 from model.specs.agreement import image_sizes
 from model.specs.faults import described
 from model.specs.layered import LayeredSpec
@@ -48,6 +49,7 @@ from model.text.stored import open_stored, store
 FORMAT_VERSION = 1
 DENOISER, LABELS, AUTOENCODER = "denoiser.safetensors", "labels.json", "autoencoder"
 TEXT_ENCODER = "text_encoder"
+DECODER_PART = "decoder"  # an autoencoder as engines name it
 AUTOENCODER_FILES = (f"{AUTOENCODER}/{CONFIG_NAME}", f"{AUTOENCODER}/{WEIGHTS_NAME}")
 
 
@@ -179,7 +181,7 @@ def put_bundle(
         text = json.dumps(entries, indent=1, ensure_ascii=False) + "\n"
         copied = [] if encoder is None else store(encoder, aside / TEXT_ENCODER)
         names = [DENOISER, *(f"{TEXT_ENCODER}/{name}" for name in copied)]
-        written = {name: _entry(aside / name) for name in names}
+        written = {name: file_entry(aside / name) for name in names}
         manifest = manifest.model_copy(update={"files": written})
         decoder = {} if autoencoder is None else _placed(autoencoder)
         put_files(aside, manifest, {LABELS: text.encode(), **decoder})
@@ -195,6 +197,8 @@ def put_bundle(
 def add_autoencoder(folder: Path, source: str) -> Manifest:
     """Give a latent bundle its autoencoder, or another one in place of the one it has.
 
+    What others put into the bundle while the autoencoder was fetched stays; a build is waited for.
+
     Args:
         folder: the bundle.
         source: see `model.autoencoder.load_autoencoder`.
@@ -206,12 +210,21 @@ def add_autoencoder(folder: Path, source: str) -> Manifest:
         BundleRefused: it is no bundle, or its model has no latents.
         AutoencoderRefused: see `model.autoencoder.load_autoencoder`.
     """
-    manifest = read_manifest(folder)
-    spec = manifest.process.codec
+    spec = read_manifest(folder).process.codec
     if not isinstance(spec, LatentsSpec):
         msg = f"{folder}: process.codec: got {spec.kind!r}; allowed: 'latents', only they need one"
         raise BundleRefused(msg)
-    return put_files(folder, manifest, _placed(load_autoencoder(source, spec)))
+    placed = _placed(load_autoencoder(source, spec))
+    with locked(folder):
+        return put_files(folder, _without_decoders(read_manifest(folder)), placed)
+
+
+def _without_decoders(manifest: Manifest) -> Manifest:
+    """A manifest without what was compiled of an autoencoder."""
+    gone = {entry.file for entry in manifest.engines if entry.part == DECODER_PART}
+    files = {name: entry for name, entry in manifest.files.items() if name not in gone}
+    engines = tuple(entry for entry in manifest.engines if entry.file not in gone)
+    return manifest.model_copy(update={"files": files, "engines": engines})
 
 
 def _placed(autoencoder: LatentCodec) -> dict[str, bytes]:
@@ -220,15 +233,15 @@ def _placed(autoencoder: LatentCodec) -> dict[str, bytes]:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Replace the manifest of a bundle atomically."""
-    aside = folder / f".manifest.{os.getpid()}"
-    aside.write_text(manifest.model_dump_json(indent=1) + "\n", "utf-8")
-    aside.replace(folder / "manifest.json")
+    """Replace the manifest of a bundle atomically; where others may, under its lock."""
+    content = (manifest.model_dump_json(indent=1) + "\n").encode()
+    write_whole(folder / "manifest.json", content, owner=0)  # what was killed is overwritten
 
 
 def put_file(folder: Path, manifest: Manifest, name: str, content: str) -> Manifest:
-    """Put a text into a bundle; see `put_files`."""
-    return put_files(folder, manifest, {name: content.encode()})
+    """Put a text into a bundle when its turn comes; see `put_files`."""
+    with locked(folder):
+        return put_files(folder, manifest, {name: content.encode()})
 
 
 def put_files(folder: Path, manifest: Manifest, contents: Mapping[str, bytes]) -> Manifest:
@@ -242,15 +255,9 @@ def put_files(folder: Path, manifest: Manifest, contents: Mapping[str, bytes]) -
     others = {name: entry for name, entry in manifest.files.items() if name not in contents}
     write_manifest(folder, manifest.model_copy(update={"files": others}))
     for name, content in contents.items():
-        path = folder / name
-        path.parent.mkdir(exist_ok=True)
-        aside = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            aside.write_bytes(content)
-            aside.replace(path)
-        finally:
-            aside.unlink(missing_ok=True)
-    entries = {name: _entry(folder / name) for name in contents}
+        (folder / name).parent.mkdir(exist_ok=True)
+        write_whole(folder / name, content)
+    entries = {name: file_entry(folder / name) for name in contents}
     listed = manifest.model_copy(update={"files": others | entries})
     write_manifest(folder, listed)
     return listed
@@ -275,24 +282,28 @@ def read_manifest(folder: Path) -> Manifest:
                 f"(write the bundle again with this version's dimr-train)"
             )
             raise BundleRefused(msg)
-        return Manifest.model_validate(raw)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        msg = f"{path} is not JSON: {error}"
-        raise BundleRefused(msg) from error
+        manifest = Manifest.model_validate(raw)
+        manifest.model_dump_json()  # a text that cannot be written again is none
     except ValidationError as error:
         msg = f"{path}: {described(error.errors()[0])}"
         raise BundleRefused(msg) from error
+    except (ValueError, RecursionError) as error:
+        msg = f"{path} is not JSON: {error}"
+        raise BundleRefused(msg) from error
+    return manifest
 
 
 def load_bundle(folder: Path) -> Bundle:
-    """Check every file against its hash, then build the network and load its weights.
+    """Check every file but engines against its hash, build the network and load its weights.
 
     Raises:
         BundleRefused: a file is absent, changed or does not fit the manifest; names it.
     """
     manifest = read_manifest(folder)
+    engines = {entry.file for entry in manifest.engines}
     for name, entry in manifest.files.items():
-        _check(folder / name, entry)
+        if name not in engines:
+            check_file(folder, name, entry)
     _require(folder, manifest, (DENOISER, LABELS))
     labels = tuple(Label(**entry) for entry in json.loads((folder / LABELS).read_text("utf-8")))
     _require_conditions(folder, manifest.network, len(labels), manifest.text)
@@ -364,15 +375,22 @@ def _require(folder: Path, manifest: Manifest, names: Sequence[str]) -> None:
             raise BundleRefused(msg)
 
 
-def _entry(path: Path) -> FileEntry:
+def file_entry(path: Path) -> FileEntry:
+    """What the manifest is to list of a file."""
     return FileEntry(sha256=file_sha256(path), size_bytes=path.stat().st_size)
 
 
-def _check(path: Path, entry: FileEntry) -> None:
+def check_file(folder: Path, name: str, entry: FileEntry) -> None:
+    """Compare a file of a bundle with its hash.
+
+    Raises:
+        BundleRefused: it is absent or was changed; names it.
+    """
+    path = folder / name
     if not path.is_file():
         msg = f"{path}: listed in the manifest but absent; restore the bundle from its source"
         raise BundleRefused(msg)
-    found = _entry(path).sha256
+    found = file_entry(path).sha256
     if found != entry.sha256:
         msg = (
             f"{path}: sha256 {found[:12]}... differs from the manifest's {entry.sha256[:12]}...; "

@@ -1,8 +1,10 @@
-"""Files that are complete from the moment they are there, and their hashes."""
+"""Files that are complete from the moment they are there, their hashes, and whose turn it is."""
 
 import contextlib
+import fcntl
 import hashlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -40,6 +42,21 @@ def file_sha256(path: Path) -> str:
     """Hexadecimal sha256 of a file; raises OSError."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Wait until no other holder changes a folder, and keep all out until the context ends.
+
+    Raises:
+        OSError: it is absent, or lies where nothing can be locked.
+    """
+    lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
 
 
 def _aside(path: Path, owner: int | None) -> Path:

@@ -63,6 +63,7 @@ class DiscreteSchedule:
     betas: Tensor
     _t: Tensor = field(init=False, repr=False)
     _log_alpha: Tensor = field(init=False, repr=False)
+    _copies: dict[torch.device, tuple[Tensor, Tensor]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         betas = torch.as_tensor(self.betas).to(torch.float64, copy=True)
@@ -76,6 +77,7 @@ class DiscreteSchedule:
         object.__setattr__(self, "betas", betas)
         object.__setattr__(self, "_t", torch.arange(1, count + 1, dtype=torch.float64) / count)
         object.__setattr__(self, "_log_alpha", torch.log1p(-betas).cumsum(0) / 2)
+        object.__setattr__(self, "_copies", {})
 
     @classmethod
     def stable_diffusion(cls) -> Self:
@@ -112,10 +114,18 @@ class DiscreteSchedule:
         """The diffusion time whose half log-SNR is `lam`."""
         lam, dtype = _float64(lam)
         minus_log_alpha = -F.logsigmoid(2 * lam) / 2
-        return _interpolate(minus_log_alpha, -self._log_alpha, self._t).to(dtype)
+        knots, log_alpha = self._on(lam.device)
+        return _interpolate(minus_log_alpha, -log_alpha, knots).to(dtype)
 
     def _log_alpha_at(self, t: Tensor) -> Tensor:
-        return _interpolate(t, self._t, self._log_alpha)
+        return _interpolate(t, *self._on(t.device))
+
+    def _on(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Times and ln alpha of the chain on a device, copied once: a copy waits for the device."""
+        if device not in self._copies:
+            with torch.inference_mode(mode=False):  # whoever is first, all may use them
+                self._copies[device] = self._t.to(device), self._log_alpha.to(device)
+        return self._copies[device]
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,10 +212,9 @@ def _interpolate(x: Tensor, knots: Tensor, heights: Tensor) -> Tensor:
 
     Args:
         x: any shape, float64.
-        knots: (N,) float64, strictly increasing, N >= 2.
-        heights: (N,) float64.
+        knots: (N,) float64 on the same device, strictly increasing, N >= 2.
+        heights: (N,) float64 there too.
     """
-    knots, heights = knots.to(x.device), heights.to(x.device)
     right = torch.searchsorted(knots, x.contiguous()).clamp(1, len(knots) - 1)
     left = right - 1
     slope = (heights[right] - heights[left]) / (knots[right] - knots[left])

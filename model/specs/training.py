@@ -90,6 +90,13 @@ class Parallelism(StrEnum):
     FSDP = "fsdp"  # each holds a share of every tensor (FSDP2)
 
 
+class NormKernels(StrEnum):
+    """What computes time-dependent norms."""
+
+    PYTORCH = "pytorch"
+    TRITON = "triton"
+
+
 class ExecutionSpec(Spec):
     """How a run is carried out on its machine: speed and memory, not what is learnt.
 
@@ -101,3 +108,4 @@ class ExecutionSpec(Spec):
     checkpoint_activations: bool = Field(default=False, description="recompute blocks in backward")
     compile: bool = False
     parallelism: Parallelism = Parallelism.DDP
+    kernels: NormKernels = NormKernels.PYTORCH

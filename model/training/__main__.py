@@ -24,6 +24,7 @@ from model.training.display import Display
 from model.training.distributed import ProcessLost, World, joined
 from model.training.divergence import Diverged
 from model.training.journal import check_sinks, open_journal
+from model.training.kernels import PYTORCH, Kernels
 from model.training.loop import Hooks, train
 from model.training.means import Means, open_means
 from model.training.measurement import open_measure
@@ -34,12 +35,12 @@ from model.training.state import TrainingState, new_state
 from model.training.watch import Look, Outlet, Watch
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit status."""
+def main(argv: Sequence[str] | None = None, *, kernels: Kernels = PYTORCH) -> int:
+    """Entry point, whatever computes the norms; returns the exit status."""
     try:
         arguments = build_parser().parse_args(argv)
         with joined(arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")) as world:
-            return _run(arguments, world)
+            return _run(arguments, world, kernels)
     except (ValueError, OSError, DataError, Diverged, ProcessLost) as error:
         print(f"{PROGRAM}: {error}", file=sys.stderr)
         return 2
@@ -48,13 +49,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _run(arguments: argparse.Namespace, world: World) -> int:
-    recipe, execution = read_recipe(arguments.recipe), execution_of(arguments)
+def _run(arguments: argparse.Namespace, world: World, kernels: Kernels) -> int:
+    recipe, execution = read_recipe(arguments.recipe), execution_of(arguments, kernels.kind)
     if arguments.steps is not None:
         recipe = _with_steps(recipe, arguments.steps)
     if arguments.threads is not None:
         torch.set_num_threads(arguments.threads)
     run.check_fits(recipe, execution, world)
+    put_kernels = kernels.open(world.device)
     if arguments.resume:
         run.check_same(arguments.out, recipe)
     else:
@@ -70,7 +72,7 @@ def _run(arguments: argparse.Namespace, world: World) -> int:
         class_index=arguments.class_index,
     )
     now = run.Circumstances(recipe, execution, world, arguments.data, data.count)
-    state = new_state(recipe, execution, world, prepare=_prepare(means.below))
+    state = new_state(recipe, execution, world, prepare=_prepare(means.below, put_kernels))
     if arguments.resume:
         _continue(arguments.out, now, state, means)
     world.wait()  # nobody writes before everybody has read
@@ -182,11 +184,17 @@ def _watch(
     return Watch(painter, grid, measured, measure, outlet)
 
 
-def _prepare(below: Bundle | None) -> Callable[[nn.Module], None]:
-    """What puts weights into a fresh network."""
-    if below is None:
-        return lambda network: None
-    return lambda network: stack_on(network, below)
+def _prepare(
+    below: Bundle | None, put_kernels: Callable[[nn.Module], object]
+) -> Callable[[nn.Module], None]:
+    """What puts weights, and kernels, into a fresh network."""
+
+    def prepare(network: nn.Module) -> None:
+        if below is not None:
+            stack_on(network, below)
+        put_kernels(network)
+
+    return prepare
 
 
 def _count_left_out(data: Data, world: World) -> None:

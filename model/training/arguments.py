@@ -6,7 +6,7 @@ from pathlib import Path
 from model.sampling.arguments import MAX_GUIDANCE, MAX_THREADS, Parser, integer, member, number
 from model.sampling.tables import MAX_STEPS as MAX_SAMPLING_STEPS
 from model.specs.files import recipe_names
-from model.specs.training import ExecutionSpec, Parallelism, Precision
+from model.specs.training import ExecutionSpec, NormKernels, Parallelism, Precision
 
 PROGRAM = "dimr-train"
 MAX_STEPS = 10**9
@@ -18,6 +18,11 @@ examples:
   dimr-train dimr-m3r-64 --data imagenet/train --out runs/m3r --precision bf16 --workers 8
   torchrun --nproc-per-node 8 -m model.training dimr-xl2r-256 --data latents --out runs/xl2r \\
       --precision bf16 --compile --autoencoder sd-vae-ft-ema
+  python -m export.kernels.training dimr-m3r-64 --data imagenet/train --out runs/m3r \\
+      --precision bf16
+
+The last one is this program with Triton's kernels for time-dependent norms, on CUDA devices. A run
+may be continued with them or without.
 
 --data is the folder of the emoji set, a folder of latents (python -m model.latents), or images:
 a folder with one folder a class, WebDataset shards (shards/{00000..00127}.tar), or a Hugging Face
@@ -197,12 +202,13 @@ def _add_reports(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--wandb", metavar="PROJECT", help="log to Weights & Biases as well")
 
 
-def execution_of(arguments: argparse.Namespace) -> ExecutionSpec:
-    """How the arguments want the run carried out."""
+def execution_of(arguments: argparse.Namespace, kernels: NormKernels) -> ExecutionSpec:
+    """How the arguments want the run carried out, with these kernels."""
     return ExecutionSpec(
         precision=arguments.precision,
         accumulate=arguments.accumulate,
         checkpoint_activations=arguments.checkpoint_activations,
         compile=arguments.compile,
         parallelism=arguments.parallelism,
+        kernels=kernels,
     )

@@ -12,7 +12,7 @@ from model.specs.data import CaptionedEmojiData, DataSpec, EmojiData, OnBad
 from model.specs.files import RecipeRefused, read_recipe
 from model.specs.recipe import Recipe
 from model.specs.text import TextEncoderIdentity
-from model.specs.training import ExecutionSpec
+from model.specs.training import ExecutionSpec, NormKernels
 from model.training import checkpoint
 from model.training.checkpoint import ResumeRefused
 from model.training.distributed import World
@@ -39,6 +39,11 @@ def check_fits(recipe: Recipe, execution: ExecutionSpec, world: World) -> None:
         raise ValueError(msg)
     if world.size > 1 and execution.parallelism == "fsdp" and execution.precision == "fp16":
         msg = "--precision: got 'fp16'; allowed with --parallelism fsdp: 'fp32' or 'bf16'"
+        raise ValueError(msg)
+    if execution.compile and execution.kernels is not NormKernels.PYTORCH:
+        msg = (
+            f"--compile: got it with kernels of {execution.kernels.value}; allowed: one of the two"
+        )
         raise ValueError(msg)
 
 
@@ -168,7 +173,8 @@ def difference(run: Path, now: Circumstances) -> str | None:
     path = run / "execution.json"
     if not path.is_file():
         return None
-    before, facts = json.loads(path.read_text("utf-8")), _described(now)
+    usual = ExecutionSpec().model_dump(mode="json")  # of what is newer than the run
+    before, facts = usual | json.loads(path.read_text("utf-8")), _described(now)
     changed = [name for name in facts if before.get(name) != facts[name]]
     return ", ".join(f"{name} was {before.get(name)}, is {facts[name]}" for name in changed) or None
 

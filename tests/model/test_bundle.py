@@ -1,6 +1,7 @@
 """Bundles: written whole, read only when unharmed."""
 
 import json
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,14 +14,19 @@ from model.autoencoder import AutoencoderRefused, load_autoencoder
 from model.bundle import (
     BundleRefused,
     add_autoencoder,
+    file_entry,
     load_bundle,
     put_bundle,
+    put_file,
     read_manifest,
     write_bundle,
+    write_manifest,
 )
 from model.denoisers.build import build_denoiser
 from model.denoisers.dimr import DiMR
+from model.files import locked
 from model.sampling.images import ImageRequest, generate
+from model.specs.manifest import EngineEntry
 from model.specs.recipe import Recipe
 
 SHIPPED = Path(__file__).parents[2] / "deploy" / "models" / "emoji-32"
@@ -259,3 +265,108 @@ def test_a_harmed_autoencoder_is_refused_by_name(latent_folder, autoencoder_fold
     harm(latent_folder)
     with pytest.raises(BundleRefused, match=named):
         load_bundle(latent_folder)
+
+
+def list_engine(folder, part):
+    """What a build does at its end."""
+    file = f"engines/onnx-fp32/{part}.onnx"
+    (folder / file).parent.mkdir(parents=True, exist_ok=True)
+    (folder / file).write_bytes(b"graph")
+    manifest = read_manifest(folder)
+    counts = ("td_norms", "td_norms_single_kernel", "attentions", "attentions_fused")
+    entry = EngineEntry(
+        part=part,
+        backend="onnx",
+        precision="fp32",
+        arch=None,
+        library="onnx 1",
+        key="0" * 64,
+        sources={"denoiser.safetensors": "1" * 64},
+        batch_buckets=(1,),
+        file=file,
+        report={"plan_bytes": 5, **dict.fromkeys(counts, 0)},
+    )
+    files = {**manifest.files, file: file_entry(folder / file)}
+    update = {"files": files, "engines": (*manifest.engines, entry)}
+    write_manifest(folder, manifest.model_copy(update=update))
+
+
+def test_engines_that_were_built_while_an_autoencoder_was_fetched_stay_listed(
+    latent_folder, autoencoder_folder, monkeypatch
+):
+    def slowly(source, spec):
+        list_engine(latent_folder, "denoiser")
+        list_engine(latent_folder, "decoder")
+        return load_autoencoder(source, spec)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("model.bundle.load_autoencoder", slowly)
+        added = add_autoencoder(latent_folder, str(autoencoder_folder))
+    assert added == read_manifest(latent_folder)
+    assert [entry.part for entry in added.engines] == ["denoiser"], "another decoder is out of date"
+    assert load_bundle(latent_folder).autoencoder is not None
+
+
+def test_a_bundle_is_not_written_before_its_turn(folder):
+    manifest = read_manifest(folder)
+    written = threading.Event()
+
+    def write():
+        put_file(folder, manifest, "card.md", "words")
+        written.set()
+
+    with locked(folder):
+        writer = threading.Thread(target=write)
+        writer.start()
+        before = written.wait(0.05)
+    writer.join()
+    assert not before
+    assert read_manifest(folder).files.keys() == {*manifest.files, "card.md"}
+
+
+def test_what_a_killed_writer_left_is_gone_after_the_next(folder, monkeypatch):
+    manifest, before = read_manifest(folder), (folder / "manifest.json").read_bytes()
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.getpid", lambda: 1)
+        patch.setattr(Path, "replace", killed)
+        patch.setattr(Path, "unlink", lambda *_, **__: None)  # nothing runs after a SIGKILL
+        with pytest.raises(KeyboardInterrupt):
+            write_manifest(folder, manifest)
+    assert (folder / "manifest.json").read_bytes() == before
+    assert len(list(folder.glob(".manifest*"))) == 1
+    write_manifest(folder, manifest)
+    assert sorted(path.name for path in folder.iterdir()) == [
+        *sorted(manifest.files),
+        "manifest.json",
+    ]
+
+
+def test_a_manifest_is_on_the_disk_before_it_has_its_name(folder, monkeypatch):
+    happened = []
+    rename = Path.replace
+
+    def renaming(path, target):
+        happened.append("renamed")
+        return rename(path, target)
+
+    monkeypatch.setattr("os.fsync", lambda _: happened.append("synced"))
+    monkeypatch.setattr(Path, "replace", renaming)
+    write_manifest(folder, read_manifest(folder))
+    assert happened == ["synced", "renamed"]
+
+
+def test_a_disk_without_room_leaves_the_manifest_and_nothing_else(folder, monkeypatch):
+    before = (folder / "manifest.json").read_bytes()
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_manifest(folder, read_manifest(folder))
+    assert (folder / "manifest.json").read_bytes() == before
+    assert not list(folder.glob(".manifest*"))

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.testing import assert_close
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from model.diffusion.errors import ParameterRejected
 from model.diffusion.schedule import CosineSchedule, DiscreteSchedule
@@ -152,3 +153,42 @@ def test_betas_that_are_no_chain_are_rejected(betas):
 def test_a_shift_that_is_not_finite_is_rejected(shift):
     with pytest.raises(ParameterRejected, match="shift: got"):
         CosineSchedule(shift)
+
+
+class Moves(TorchDispatchMode):
+    """Counts copies from one device to another."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        if func is torch.ops.aten._to_copy.default:
+            self.count += out.device != args[0].device
+        return out
+
+
+def test_a_chain_is_copied_to_a_device_once():
+    """Such a copy waits for the device, and a tick evaluates the schedule."""
+    schedule = DiscreteSchedule.stable_diffusion()
+    t = torch.empty(3, device="meta")
+    with Moves() as first:
+        assert schedule.alpha(t).device == t.device
+    with Moves() as later:
+        for function in (schedule.alpha, schedule.sigma, schedule.half_log_snr):
+            function(t)
+        schedule.inverse_half_log_snr(t)
+    assert (first.count, later.count) == (2, 0)
+
+
+def test_a_chain_that_was_first_used_in_inference_can_be_trained_with():
+    schedule = DiscreteSchedule.stable_diffusion()
+    with torch.inference_mode():
+        before = schedule.alpha(torch.full((1,), 0.3))
+    t = torch.full((1,), 0.3, requires_grad=True)
+    alpha = schedule.alpha(t)
+    alpha.backward()
+    assert torch.equal(alpha.detach(), before)
+    assert t.grad is not None
+    assert t.grad < 0

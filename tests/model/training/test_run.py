@@ -21,6 +21,7 @@ ALONE, PAIR = (World(0, size, torch.device("cpu")) for size in (1, 2))
         (PAIR, {"accumulate": 3}, r"training.batch: got 4; allowed: a multiple of 6 \(2 processes"),
         (ALONE, {"accumulate": 8}, "training.batch: got 4; allowed: a multiple of 8"),
         (PAIR, {"precision": "fp16", "parallelism": "fsdp"}, "--precision: got 'fp16'; allowed"),
+        (ALONE, {"compile": True, "kernels": "triton"}, "--compile: got it with kernels of triton"),
     ],
 )
 def test_what_does_not_fit_is_refused(tiny_recipe, world, execution, complaint):
@@ -50,6 +51,19 @@ def test_what_is_done_otherwise_than_before_is_named_and_nothing_else(
     )
     facts = json.loads((tmp_path / "execution.json").read_text())
     assert facts["threads"] == torch.get_num_threads()
+
+
+def test_a_run_older_than_kernels_was_one_without(tiny_recipe, tmp_path):
+    now = runs.Circumstances(tiny_recipe, ExecutionSpec(), ALONE, "pictures", 21)
+    runs.record(tmp_path, now)
+    path = tmp_path / "execution.json"
+    facts = json.loads(path.read_text())
+    assert facts.pop("kernels") == "pytorch"
+    path.write_text(json.dumps(facts))
+    assert runs.difference(tmp_path, now) is None
+    triton = ExecutionSpec.model_validate({"kernels": "triton"})
+    changed = runs.Circumstances(tiny_recipe, triton, ALONE, "pictures", 21)
+    assert runs.difference(tmp_path, changed) == "kernels was pytorch, is triton"
 
 
 @pytest.fixture
