@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from model.bundle import load_bundle
+from model.bundle import check_file, load_bundle, read_manifest
 from model.evaluation.provenance import Provenance
 from model.specs.files import read_recipe
 
@@ -23,6 +23,22 @@ def test_a_bundle_is_sound_and_its_recipe_is_the_named_one(root, model):
     assert manifest.id == model
     assert (manifest.network, manifest.process) == (recipe.network, recipe.process)
     assert (made.data, made.training) == (recipe.data, recipe.training)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_cpu_has_graphs_that_are_sound_of_these_weights_and_verified(root, model):
+    folder = root / "deploy" / "models" / model
+    manifest = read_manifest(folder)
+    scales = len(manifest.sizes)
+    names = {f"denoiser-{k + 1}" for k in range(scales)} if scales > 1 else {"denoiser"}
+    assert {entry.part for entry in manifest.engines} == names
+    for entry in manifest.engines:
+        assert (entry.backend, entry.precision) == ("onnx", "fp32")
+        assert entry.parity is not None
+        assert (entry.parity["engine"], entry.parity["passed"]) == ("onnx", True)
+        for name, sha256 in entry.sources.items():
+            assert manifest.files[name].sha256 == sha256
+        check_file(folder, entry.file, manifest.files[entry.file])
 
 
 @pytest.mark.parametrize("model", MODELS)
