@@ -4,11 +4,15 @@ Only builtins and numpy cross this boundary, so an implementation needs no impor
 and the API image needs no torch. `export.runtime` holds the implementations.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+Pixels = Callable[[], NDArray[np.uint8]]
+"""An image (h, w, 3) that is being decoded. Any one thread may call it, once, while the engine goes
+on: it waits for the image."""
 
 
 class Engine(Protocol):
@@ -81,14 +85,17 @@ class Engine(Protocol):
     def step(self, slots: Sequence[int]) -> Sequence[int]:
         """Apply one network call to every slot given and return those that have just finished."""
 
-    def preview(self, slot: int) -> NDArray[np.uint8] | None:
-        """What a running or finished slot looks like by now at the model's lowest size, (h, w, 3).
+    def preview(self, slot: int) -> Pixels | None:
+        """What a running or finished slot looks like by now at the model's lowest size.
 
         None before its first step, and always where the card's `previews` is false.
         """
 
-    def take(self, slot: int) -> NDArray[np.uint8]:
-        """Decode a finished slot to an image of shape (size, size, 3) and free the slot."""
+    def decode(self, slot: int) -> Pixels:
+        """Begin to decode a finished slot to an image of shape (size, size, 3), and free the slot.
+
+        An exception from the image leaves the engine in an unknown state, as one from here does.
+        """
 
     def release(self, slot: int) -> None:
         """Free a slot whatever its state; freeing a free slot does nothing."""

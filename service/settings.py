@@ -21,6 +21,8 @@ PREFIX = "DIMR_"
 CLIENT_VARIABLES = frozenset({"DIMR_URL"})  # read by dimr-client, which needs no settings
 SHIPPED_BUNDLES = Path(__file__).parents[1] / "deploy" / "models"
 
+Engine = Literal["pytorch", "onnx", "tensorrt", "tensorrt-rtx", "pytorch-cuda", "pytorch-compile"]
+
 _CREDENTIALS = re.compile(r"//[^/]*@")
 
 
@@ -49,7 +51,8 @@ class Settings(BaseSettings):
     port: int = Field(8000, ge=1, le=65535, description="Port that HTTP is served on.")
     data_dir: Path = Field(
         Path("data"),
-        description="Where `dimr-serve` keeps the queue and the results.",
+        description="Where `dimr-serve` keeps the queue and the results, and a worker what engines "
+        "compile when they start.",
         json_schema_extra={"allowed": "a folder, created if need be"},
     )
     bundles: Annotated[tuple[Path, ...], NoDecode] = Field(
@@ -69,6 +72,12 @@ class Settings(BaseSettings):
         json_schema_extra={"default": "the number of cores"},
     )
     device: Literal["cpu", "cuda"] = Field("cpu", description="What a worker computes on.")
+    engine: Engine | None = Field(
+        None,
+        description="What a worker computes with, used or refused; where it is not set, the best "
+        "that can run each bundle, which log and card name with the reason.",
+        json_schema_extra={"allowed": ", ".join(get_args(Engine))},
+    )
     queue_limit: int = Field(
         256, ge=1, le=100_000, description="Queued jobs per model, beyond which a caller gets 429."
     )

@@ -1,34 +1,15 @@
-"""Engine on PyTorch: the reference for every other one, and the one that serves on a CPU."""
+"""PyTorch as it is: the reference for every other backend."""
 
-from collections.abc import Mapping, Sequence
-
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
-from export.runtime.rows import GROUP, RowGroups
-from export.runtime.trajectory import Trajectories
+from export.runtime.backend import Backend
+from export.runtime.engine import SlotEngine
+from export.runtime.streams import streams_of
 from model.bundle import Bundle
-from model.diffusion.build import build_pyramid
-from model.diffusion.predictor import NoisePredictor
-from model.sampling.conditions import Wanted, conditions_for
-from model.sampling.noise import initial_scales
-from model.sampling.painter import check_size, to_levels
-from model.sampling.samplers import SAMPLERS, tables_for
-from model.sampling.tables import SolverTable
-from model.specs.layered import LayeredSpec
-from model.specs.networks import NetworkSpec
-
-MAX_STEPS = 250
-KEPT_TABLES = 1024
 
 
-class EagerEngine:
-    """Steps slots of any network, layered or not, by calls in groups of rows; see `RowGroups`.
-
-    A model that is not layered is one of a single scale.
-    """
+class EagerEngine(SlotEngine):
+    """The engine on the bundle's own network, layer by layer, in float32."""
 
     def __init__(self, bundle: Bundle, *, capacity: int, device: torch.device) -> None:
         """Move network and codec to `device`, probe, and allocate `capacity` slots.
@@ -36,182 +17,22 @@ class EagerEngine:
         Raises:
             BundleRefused: a latent model without its autoencoder.
         """
-        manifest = bundle.manifest
-        network = manifest.network
-        self._manifest = manifest
-        self._labels = bundle.labels
-        self._prompts = bundle.prompts
-        self._capacity = capacity
-        self._device = device
-        self._codec = bundle.codec.to(device)
-        self._conditions = conditions_for(network, bundle.prompts)
-        self._pyramid = build_pyramid(manifest.process, network.sides)
-        shapes = [(network.channels, side, side) for side in network.sides]
-        self._trajectories = Trajectories(
-            capacity,
-            shapes,
-            null=self._conditions.null(1, device),
-            threshold=self._codec.threshold,
-        )
-        self._tables: dict[tuple[int, str, float], tuple[SolverTable, ...]] = {}
-        self._network = RowGroups(
-            NoisePredictor(bundle.network, manifest.process, network.sides).to(device),
-            shapes,
-            self._conditions.rows(_specimens(network), device),
-        )
-
-    @property
-    def capacity(self) -> int:
-        """Number of slots."""
-        return self._capacity
-
-    @property
-    def card(self) -> Mapping[str, object]:
-        """The model card; see `service.cards.ModelCard`.
-
-        Row counts and milliseconds of the engine are those of the largest size.
-        """
-        manifest = self._manifest
-        paces = self._network.paces
-        return {
-            "id": manifest.id,
-            "kind": manifest.kind,
-            "conditioning": list(manifest.conditioning),
-            "sizes": list(manifest.sizes),
-            "previews": self._previews,
-            "row_costs": {
-                size: round(pace.row_seconds / paces[-1].row_seconds, 4)
-                for size, pace in zip(manifest.sizes, paces, strict=True)
-            },
-            "classes": [
-                {"index": index, "name": label.name, "aliases": list(label.aliases)}
-                for index, label in enumerate(self._labels)
-            ],
-            "samplers": list(SAMPLERS),
-            "limits": {"min_steps": 1, "max_steps": MAX_STEPS},
-            "defaults": {
-                "steps": manifest.sampling.steps,
-                "guidance": manifest.sampling.guidance,
-                "sampler": manifest.sampling.sampler,
-                "size": manifest.sizes[-1],
-            },
-            "engine": {
-                "backend": "pytorch",
-                "precision": "float32",
-                "device": str(self._device),
-                "capacity": self._capacity,
-                "row_counts": list(paces[-1].row_counts),
-                "row_ms": round(paces[-1].row_seconds * 1e3, 3),
-            },
-            "description": manifest.description,
-            "licence": manifest.licence,
-            "created": manifest.created,
-        }
-
-    @property
-    def rows_per_s(self) -> float:
-        """Network rows per second in full groups at the highest size, measured at start."""
-        return 1 / self._network.paces[-1].row_seconds
-
-    def plan(self, *, steps: int, sampler: str, guidance: float, size: int) -> Sequence[int]:
-        """Network rows of each call: 2 with guidance, 1 where it is exactly 1.
-
-        Raises:
-            ValueError: no such sampler or size, or the sampler cannot take this many steps.
-        """
-        tables = self._tables_of(steps, sampler, guidance, size)
-        return tables[0].rows_per_call.tolist()
-
-    def notice(self, prompt: str) -> str | None:
-        """What whoever wrote this prompt should know: that it is cut off; None if it is not."""
-        return None if self._prompts is None else self._prompts.notice(prompt)
-
-    def admit(
-        self,
-        slot: int,
-        *,
-        condition: Wanted,
-        seed: int,
-        steps: int,
-        sampler: str,
-        guidance: float,
-        size: int,
-    ) -> None:
-        """Start a trajectory in a free slot from the noise of `seed`.
-
-        Raises:
-            ValueError: the model cannot draw this; the slot stays free.
-        """
-        tables = self._tables_of(steps, sampler, guidance, size)
-        rows = self._conditions.rows([condition], self._device)
-        channels = self._manifest.network.channels
-        noise = initial_scales([seed], channels, self._pyramid, self._device)
-        self._trajectories.start(slot, tables, noise, rows)
-
-    @torch.inference_mode()
-    def step(self, slots: Sequence[int]) -> Sequence[int]:
-        """Advance these slots by one network call each; returns the finished ones."""
-        return self._trajectories.step(slots, self._network)
-
-    @torch.inference_mode()
-    def preview(self, slot: int) -> NDArray[np.uint8] | None:
-        """The latest data prediction of a slot at the lowest size of a model with several.
-
-        None before the first call, and where the model has one size.
-        """
-        data = self._trajectories.lowest_data(slot) if self._previews else None
-        return None if data is None else self._decoded(data)
-
-    @torch.inference_mode()
-    def take(self, slot: int) -> NDArray[np.uint8]:
-        """Decode a finished slot to (size, size, 3) and free it."""
-        image = self._decoded(self._trajectories.state(slot))
-        self.release(slot)
-        return image
-
-    def release(self, slot: int) -> None:
-        """Free a slot whatever its state."""
-        self._trajectories.release(slot)
-
-    def close(self) -> None:
-        """Nothing to release: PyTorch frees memory with the object."""
-
-    @property
-    def _previews(self) -> bool:
-        return len(self._manifest.sizes) > 1
-
-    def _tables_of(
-        self, steps: int, sampler: str, guidance: float, size: int
-    ) -> tuple[SolverTable, ...]:
-        """A table for each scale up to this size: the very steps that the highest size takes."""
-        sizes = self._manifest.sizes
-        check_size(size, sizes)
-        key = (steps, sampler, guidance)
-        tables = self._tables.get(key)  # `plan` may run beside `admit`: no two looks at the cache
-        if tables is None:
-            tables = tables_for(
-                self._manifest.process,
-                self._manifest.network.sides,
-                self._manifest.sampling,
-                steps=steps,
-                sampler=sampler,
-                guidance=guidance,
-            )
-            if len(self._tables) >= KEPT_TABLES:
-                self._tables.clear()
-            self._tables[key] = tables
-        return tables[: sizes.index(size) + 1]
-
-    def _decoded(self, x: Tensor) -> NDArray[np.uint8]:
-        """An image (H, W, 3) from one tensor (C, d, d) that was denoised."""
-        image: NDArray[np.uint8] = to_levels(self._codec.decode(x[None]))[0]
-        return image
+        backend = eager_backend(bundle, device, why="the reference")
+        super().__init__(bundle, backend, capacity=capacity)
 
 
-def _specimens(network: NetworkSpec) -> list[Wanted]:
-    """Unlike conditions, `GROUP` of them: classes, or prompts of no word, one word, two ..."""
-    match network:
-        case LayeredSpec():
-            return ["apple " * words for words in range(GROUP)]
-        case _:
-            return [index % network.classes for index in range(GROUP)]
+def eager_backend(bundle: Bundle, device: torch.device, *, why: str) -> Backend:
+    """The bundle's own network, moved to `device`.
+
+    Raises:
+        BundleRefused: a latent model without its autoencoder.
+    """
+    return Backend(
+        name="pytorch",
+        why=why,
+        precision="float32",
+        device=device,
+        network=bundle.network.to(device),
+        codec=bundle.codec.to(device),
+        streams=streams_of(device),
+    )

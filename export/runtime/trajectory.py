@@ -1,9 +1,10 @@
 """Solver state of all slots: one row a slot and scale, advanced together by one affine map.
 
 Slots are at different steps of different tables; a tick gathers one table row a slot, so all
-arithmetic below is over vectors (B,) and nothing branches on a value. A model denoises one tensor
-or, if it is layered, several scales of an image by one network call; a slot takes part with as many
-of them, from the lowest on, as its image needs.
+arithmetic below is over vectors (B,) and nothing branches on a value. Which rows a call has depends
+on the tables alone, so a tick asks the device for nothing and never waits for it. A model denoises
+one tensor or, if it is layered, several scales of an image by one network call; a slot takes part
+with as many of them, from the lowest on, as its image needs.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,12 +18,72 @@ from model.diffusion.prediction import data_from_noise
 from model.sampling.tables import SolverTable
 from model.sampling.update import advance
 
+COLUMNS = 9  # of a packed row, see `_packed`
+GUIDANCE = 3  # its column
 HISTORY = 2  # data predictions kept for a table row beside the new one: m_{k-1}, m_{k-2}
 
 Tensors = tuple[Tensor, ...]
 Threshold = Callable[[Tensor], Tensor]
 Network = Callable[[Tensors, Tensor, Tensors], Tensors]
 """(states (B, C, d, d) low to high, t (B,), condition of B rows) -> noise in each state."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """One tensor that is denoised: x and anchor (capacity, C, d, d), history before that axis."""
+
+    x: Tensor
+    anchor: Tensor
+    history: Tensor
+
+    @classmethod
+    def of(cls, capacity: int, shape: tuple[int, int, int], device: torch.device) -> "Scale":
+        """Allocate."""
+        x = torch.zeros(capacity, *shape, device=device)
+        return cls(x, x.clone(), torch.zeros(HISTORY, *x.shape, device=device))
+
+    def start(self, slot: int, noise: Tensor) -> None:
+        """Put noise (C, d, d) into a slot."""
+        self.x[slot] = noise
+        self.anchor[slot] = noise
+        self.history[:, slot] = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Ticked:
+    """Slots whose noise has just been predicted.
+
+    Attributes:
+        index: (B,) int64 slots.
+        twice: int64, which of the B have guidance, rising.
+        rows: (B, 9) float32, of the solver's table; see `_packed`.
+        noise: (B + len(twice), C, d, d) conditional predictions, then unconditional ones.
+    """
+
+    index: Tensor
+    twice: Tensor
+    rows: Tensor
+    noise: Tensor
+
+
+Update = Callable[[Scale, Ticked, Threshold], None]
+"""Guidance, data prediction, threshold and the affine map: takes slots through their table rows."""
+
+
+def update_scale(scale: Scale, ticked: Ticked, threshold: Threshold) -> None:
+    """The solver's part of a tick in plain operations: the reference of fused ones."""
+    index, twice = ticked.index, ticked.twice
+    _, alpha, sigma, guidance, c_x, c_0, c_1, c_2, moves = ticked.rows.unbind(-1)
+    conditional, unconditional = ticked.noise[: len(index)], ticked.noise[len(index) :]
+    noise = conditional.index_copy(
+        0, twice, guided(conditional[twice], unconditional, guidance[twice])
+    )
+    m = threshold(data_from_noise(scale.x[index], noise, alpha=alpha, sigma=sigma))
+    m_1, m_2 = scale.history[0, index], scale.history[1, index]
+    scale.x[index], scale.anchor[index] = advance(
+        scale.anchor[index], m, m_1, m_2, c_x, c_0, c_1, c_2, moves.bool()
+    )
+    scale.history[:, index] = torch.stack((m, m_1))
 
 
 class Trajectories:
@@ -35,6 +96,7 @@ class Trajectories:
         *,
         null: Sequence[Tensor],
         threshold: Threshold,
+        update: Update = update_scale,
     ) -> None:
         """Allocate everything once.
 
@@ -44,13 +106,15 @@ class Trajectories:
             null: one row of each tensor of a condition, that of the unconditional half; the state
                 lives where these are.
             threshold: applied to every data prediction, e.g. a clamp in pixel space.
+            update: the solver's part of a tick.
         """
         self._device = null[0].device
-        self._scales = [_Scale.of(capacity, shape, self._device) for shape in shapes]
+        self._scales = [Scale.of(capacity, shape, self._device) for shape in shapes]
         self._condition = [row.expand(capacity, *row.shape[1:]).clone() for row in null]
         self._null = tuple(null)
         self._runs: list[_Run | None] = [None] * capacity
         self._threshold = threshold
+        self._update = update
 
     def start(
         self,
@@ -104,35 +168,35 @@ class Trajectories:
 
     def _advance(self, slots: list[int], depth: int, network: Network) -> None:
         """One network call and one solver update of slots that need this many scales."""
-        index = torch.tensor(slots, device=self._device)
         runs = [self._run(slot) for slot in slots]
         rows = torch.stack([run.rows[run.done] for run in runs])
-        columns = rows.to(self._device, torch.float32).unbind(1)  # (B, 9) a scale
+        twice = _sent((rows[:, 0, GUIDANCE] != 1).nonzero().squeeze(-1), self._device)
+        index = _sent(torch.tensor(slots), self._device)
+        columns = _sent(rows.float(), self._device).unbind(1)  # (B, 9) a scale
         scales = self._scales[:depth]
-        xs = tuple(scale.x[index] for scale in scales)
-        condition = tuple(kept[index] for kept in self._condition)
-        noises = self._guided_noise(xs, columns[0], condition, network)
-        for scale, x, noise, row in zip(scales, xs, noises, columns, strict=True):
-            scale.advance(index, x, noise, row, self._threshold)
+        noises = self._noises(scales, index, twice, columns[0][:, 0], network)
+        for scale, noise, row in zip(scales, noises, columns, strict=True):
+            self._update(scale, Ticked(index, twice, row, noise), self._threshold)
         for run in runs:
             run.done += 1
 
-    def _guided_noise(
-        self, xs: Tensors, row: Tensor, condition: Tensors, network: Network
+    def _noises(
+        self,
+        scales: Sequence[Scale],
+        index: Tensor,
+        twice: Tensor,
+        t: Tensor,
+        network: Network,
     ) -> Tensors:
-        """Noise predictions like `xs`; samples whose guidance is exactly 1 have no second half."""
-        t, _, _, guidance, *_ = row.unbind(-1)
-        twice = (guidance != 1).nonzero().squeeze(-1)
+        """Noise predictions of these slots, and without a condition of those that are guided."""
+        condition = (kept[index] for kept in self._condition)
         null = (row.expand(len(twice), *row.shape[1:]) for row in self._null)
-        both = network(
+        xs = (scale.x[index] for scale in scales)
+        return network(
             tuple(torch.cat((x, x[twice])) for x in xs),
             torch.cat((t, t[twice])),
             tuple(torch.cat(halves) for halves in zip(condition, null, strict=True)),
         )
-        noises = tuple(noise[: len(t)] for noise in both)
-        for noise, whole in zip(noises, both, strict=True):
-            noise[twice] = guided(noise[twice], whole[len(t) :], guidance[twice])
-        return noises
 
 
 @dataclass(slots=True)
@@ -152,37 +216,13 @@ class _Run:
         return self.done == len(self.rows)
 
 
-@dataclass(frozen=True, slots=True)
-class _Scale:
-    """One tensor that is denoised: x and anchor (capacity, C, d, d), history before that axis."""
+def _sent(values: Tensor, device: torch.device) -> Tensor:
+    """Copy to a device without waiting for what it is doing.
 
-    x: Tensor
-    anchor: Tensor
-    history: Tensor
-
-    @classmethod
-    def of(cls, capacity: int, shape: tuple[int, int, int], device: torch.device) -> "_Scale":
-        """Allocate."""
-        x = torch.zeros(capacity, *shape, device=device)
-        return cls(x, x.clone(), torch.zeros(HISTORY, *x.shape, device=device))
-
-    def start(self, slot: int, noise: Tensor) -> None:
-        """Put noise (C, d, d) into a slot."""
-        self.x[slot] = noise
-        self.anchor[slot] = noise
-        self.history[:, slot] = 0
-
-    def advance(
-        self, index: Tensor, x: Tensor, noise: Tensor, row: Tensor, threshold: Threshold
-    ) -> None:
-        """Take the slots of `index`, at states x, through one table row (B, 9) each."""
-        _, alpha, sigma, _, c_x, c_0, c_1, c_2, moves = row.unbind(-1)
-        m = threshold(data_from_noise(x, noise, alpha=alpha, sigma=sigma))
-        m_1, m_2 = self.history[0, index], self.history[1, index]
-        self.x[index], self.anchor[index] = advance(
-            self.anchor[index], m, m_1, m_2, c_x, c_0, c_1, c_2, moves.bool()
-        )
-        self.history[:, index] = torch.stack((m, m_1))
+    From pinned memory, which PyTorch does not give to others before the copy is done.
+    """
+    held = values.pin_memory() if device.type == "cuda" else values
+    return held.to(device, non_blocking=True)
 
 
 def _packed(table: SolverTable) -> Tensor:

@@ -98,7 +98,13 @@ def _serve_metrics(settings: Settings, registry: CollectorRegistry) -> None:
 def _engines(folders: Sequence[Path], settings: Settings) -> dict[str, Engine]:
     """One engine a bundle, by model id."""
     engines: dict[str, Engine] = {}
-    for model, engine in build_engines(folders, device=settings.device, capacity=settings.slots):
+    for model, engine in build_engines(
+        folders,
+        device=settings.device,
+        capacity=settings.slots,
+        engine=settings.engine,
+        cache=settings.data_dir / "engines",
+    ):
         engines[model] = engine
         logger.info("engine ready", extra={"model": model, "engine": engine.card["engine"]})
     if not engines:

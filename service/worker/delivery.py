@@ -1,7 +1,7 @@
 """What the queue hears of held jobs: their progress, previews and images, and how they end.
 
-Everything runs in tasks of one asyncio loop, and encoding on threads, so that nothing here holds
-up the engine or another job.
+Everything runs in tasks of one asyncio loop, and waiting for decoded images and encoding them on
+threads, so that nothing here holds up the engine or another job.
 """
 
 import asyncio
@@ -136,9 +136,10 @@ class Delivery:
             return
         job, model = held.job, held.job.request.model
         loop = asyncio.get_running_loop()
+        pixels = await loop.run_in_executor(self._encoders, image.pixels)
         with self._metrics.stage_seconds.labels(model, "encode").time():
             png = await loop.run_in_executor(
-                self._encoders, encode_png, image.pixels, job.request, image.index
+                self._encoders, encode_png, pixels, job.request, image.index
             )
         with self._metrics.stage_seconds.labels(model, "store").time():
             ours = await patiently(partial(self._leases.store_image, job, image.index, png))
@@ -165,8 +166,10 @@ class Delivery:
     async def _store_preview(self, held: Held, preview: TakenPreview) -> None:
         """Encode and store a preview; without Redis it is lost, and the next one will do."""
         job, index, calls_done = held.job, preview.index, preview.calls_done
-        png = await asyncio.get_running_loop().run_in_executor(
-            self._encoders, encode_png, preview.pixels, job.request, index, calls_done
+        loop = asyncio.get_running_loop()
+        pixels = await loop.run_in_executor(self._encoders, preview.pixels)
+        png = await loop.run_in_executor(
+            self._encoders, encode_png, pixels, job.request, index, calls_done
         )
         with contextlib.suppress(QueueUnavailable):
             await self._leases.store_preview(job, index, calls_done, png)

@@ -1,4 +1,4 @@
-"""The engine thread: it alone steps the engines, and it never waits for Redis or an encoder.
+"""The engine thread: it alone steps the engines, and never waits for Redis, images or encoders.
 
 Work comes in through a queue; what comes of it goes out through callbacks that must not block. Each
 model has a lane (engine and scheduler); of those with work, the one that has used least of the
@@ -12,11 +12,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-from numpy.typing import NDArray
-
 from service.cards import ModelCard
-from service.engine import Engine
+from service.engine import Engine, Pixels
 from service.metrics import Metrics
 from service.queue.jobs import PRIORITIES, ImageRequest, Job
 from service.worker.scheduler import Item, Scheduler
@@ -28,21 +25,21 @@ RATE_MEMORY = 0.9  # weight of the past in the running average of sample-steps p
 
 @dataclass(frozen=True, slots=True)
 class FinishedImage:
-    """Image `index` of a job, uint8 (H, W, 3)."""
+    """Image `index` of a job, (H, W, 3)."""
 
     job_id: str
     index: int
-    pixels: NDArray[np.uint8]
+    pixels: Pixels
 
 
 @dataclass(frozen=True, slots=True)
 class TakenPreview:
-    """What image `index` of a job looks like after `calls_done` calls, uint8 (h, w, 3)."""
+    """What image `index` of a job looks like after `calls_done` calls, (h, w, 3)."""
 
     job_id: str
     index: int
     calls_done: int
-    pixels: NDArray[np.uint8]
+    pixels: Pixels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -232,7 +229,7 @@ class Ticker:
             reports.on_call(running[slot].job_id)
         for slot in finished:
             with metrics.stage_seconds.labels(model, "decode").time():
-                pixels = lane.engine.take(slot)
+                pixels = lane.engine.decode(slot)
             item = scheduler.retire(slot)
             owed = lane.owed[item.job_id]
             owed.images -= 1

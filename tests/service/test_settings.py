@@ -77,6 +77,11 @@ def test_without_bundles_those_that_ship_are_served(
         ("DIMR_DRAIN_S", "inf", "a number from 0 to 3600"),
         ("DIMR_REQUEST_TIMEOUT_S", "0", "a number above 0 to 3600"),
         ("DIMR_DEVICE", "tpu", "cpu, cuda"),
+        (
+            "DIMR_ENGINE",
+            "fast",
+            "pytorch, onnx, tensorrt, tensorrt-rtx, pytorch-cuda, pytorch-compile",
+        ),
         ("DIMR_LOG_LEVEL", "loud", "DEBUG, INFO, WARNING, ERROR"),
         ("DIMR_REDIS_URL", "http://cache", "a redis://, rediss:// or unix:// address"),
     ],

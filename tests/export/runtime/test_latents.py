@@ -7,17 +7,8 @@ import pytest
 import torch
 
 from export.runtime.eager import EagerEngine
-from model.autoencoder import load_autoencoder
-from model.bundle import Bundle, BundleRefused
-from model.denoisers.official import from_state_dict
+from model.bundle import BundleRefused
 from model.sampling.images import ImageRequest, generate
-from model.specs.process import (
-    DiscreteScheduleSpec,
-    LatentsSpec,
-    Prediction,
-    ProcessSpec,
-    SamplingDefaults,
-)
 
 MIXED = [
     ImageRequest(condition=0, seed=1, steps=3, sampler="dpmpp_3s", guidance=1.4, size=128),
@@ -27,25 +18,8 @@ MIXED = [
 
 
 @pytest.fixture
-def bundle(tiny_bundle, state_dict, autoencoder_folder):
-    network = from_state_dict(state_dict, num_heads=4).requires_grad_(requires_grad=False)
-    spec = LatentsSpec()
-    process = ProcessSpec(
-        codec=spec,
-        schedule=DiscreteScheduleSpec(),
-        prediction=Prediction.NOISE,
-        t_min=0.001,
-        t_max=1,
-    )
-    changes = {
-        "sizes": (128,),
-        "network": network.spec,
-        "process": process,
-        "sampling": SamplingDefaults(grid="time"),
-    }
-    manifest = tiny_bundle.manifest.model_copy(update=changes)
-    codec = load_autoencoder(str(autoencoder_folder), spec)
-    return Bundle(manifest, tiny_bundle.labels, network, codec)
+def bundle(latent_bundle):
+    return latent_bundle
 
 
 @pytest.fixture

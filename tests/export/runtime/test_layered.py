@@ -136,7 +136,7 @@ def test_previews_are_the_low_scales_data_predictions(engine, layered_bundle):
     seen = []
     for data in predictions:
         engine.step([2])
-        preview = engine.preview(2)
+        preview = engine.preview(2)()
         assert preview.shape == (8, 8, 3)
         assert np.abs(preview.astype(int) - to_levels(data)[0]).max() <= 1
         seen.append(preview)
@@ -148,9 +148,9 @@ def test_the_last_preview_is_the_small_image_of_the_same_seed(engine):
     admit(engine, 0, wanted)
     while not engine.step([0]):
         pass
-    preview = engine.preview(0)
+    shown = engine.preview(0)
     (small,) = run(engine, [dataclasses.replace(wanted, size=8)])
-    assert np.abs(preview.astype(int) - small).max() <= 1
+    assert np.abs(shown().astype(int) - small).max() <= 1
 
 
 def test_prompts_seeds_and_sizes_matter_and_the_slot_does_not(engine):

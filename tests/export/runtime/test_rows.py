@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from export.runtime.rows import GROUP, RowGroups
+from export.runtime.rows import GROUP, agreeing_groups
 from model.diffusion.predictor import NoisePredictor
 from model.specs.process import CosineScheduleSpec, Prediction, ProcessSpec, ScalesSpec
 
@@ -44,7 +44,7 @@ class Remainder(nn.Module):
 
 def groups_of(network):
     condition = (torch.arange(GROUP),)
-    return RowGroups(NoisePredictor(network, PROCESS, SIDES), SHAPES, condition)
+    return agreeing_groups(NoisePredictor(network, PROCESS, SIDES), SHAPES, condition)
 
 
 def inputs(rows, scales):

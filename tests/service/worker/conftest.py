@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
+from service.engine import Pixels
 from service.metrics import Metrics
 from service.queue.connection import connect
 from service.queue.jobs import ImageRequest
@@ -100,14 +101,14 @@ class FakeEngine:
         self.called.release()
         return [slot for slot in slots if self._left[slot] == 0]
 
-    def preview(self, slot: int) -> np.ndarray | None:
+    def preview(self, slot: int) -> Pixels | None:
         pytest.fail("asked for a preview by a model without any")
 
-    def take(self, slot: int) -> np.ndarray:
+    def decode(self, slot: int) -> Pixels:
         assert self._left[slot] == 0, "the slot is not finished"
         self.release(slot)
-        side = self._sizes[slot]
-        return np.full((side, side, 3), self._seeds[slot] % 256, np.uint8)
+        side, shade = self._sizes[slot], self._seeds[slot] % 256
+        return lambda: np.full((side, side, 3), shade, np.uint8)
 
     def release(self, slot: int) -> None:
         self._left.pop(slot, None)
@@ -140,8 +141,9 @@ class FakePromptEngine(FakeEngine):
             raise ValueError(msg)
         super().admit(slot, condition=condition, **rest)
 
-    def preview(self, slot: int) -> np.ndarray | None:
-        return np.full((2, 2, 3), self._left[slot], np.uint8)
+    def preview(self, slot: int) -> Pixels | None:
+        left = self._left[slot]
+        return lambda: np.full((2, 2, 3), left, np.uint8)
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """What the queue hears of held jobs, with a real Redis and images made by hand."""
 
 import asyncio
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -39,6 +40,11 @@ class GatedLeases(Leases):
             msg = "away"
             raise QueueUnavailable(msg)
         return await super().store_preview(job, index, calls_done, png)
+
+
+def ready():
+    """An image that is decoded already."""
+    return PIXELS
 
 
 class Post:
@@ -95,7 +101,7 @@ async def held(jobs, post, make_request):
 
 
 def preview(held, index, calls_done):
-    return TakenPreview(held.job.id, index, calls_done, PIXELS)
+    return TakenPreview(held.job.id, index, calls_done, ready)
 
 
 async def test_an_image_has_one_preview_on_its_way_and_skips_those_in_between(post, held):
@@ -125,10 +131,10 @@ async def test_a_preview_that_redis_did_not_take_makes_way_for_the_next(jobs, pr
 
 
 async def test_a_job_ends_with_its_last_image_and_is_held_no_longer(jobs, post, held, metrics):
-    post.delivery.deliver(FinishedImage(held.job.id, 1, PIXELS))
+    post.delivery.deliver(FinishedImage(held.job.id, 1, ready))
     await post.until(lambda: held.stored == {1})
     assert post.held == {held.job.id: held}
-    post.delivery.deliver(FinishedImage(held.job.id, 0, PIXELS))
+    post.delivery.deliver(FinishedImage(held.job.id, 0, ready))
     await post.until(lambda: not post.held)
     done = await jobs.get(held.job.id)
     assert (done.status, done.images_done) == (JobStatus.SUCCEEDED, 2)
@@ -137,7 +143,7 @@ async def test_a_job_ends_with_its_last_image_and_is_held_no_longer(jobs, post, 
 
 async def test_an_image_of_a_lost_job_is_told_and_not_counted(jobs, post, held, metrics):
     await jobs.cancel(held.job.id)
-    post.delivery.deliver(FinishedImage(held.job.id, 0, PIXELS))
+    post.delivery.deliver(FinishedImage(held.job.id, 0, ready))
     await asyncio.wait_for(post.changed.wait(), 10)
     assert (post.lost, held.stored) == ([held.job.id], set())
     assert metrics.images.labels("fake")._value.get() == 0
@@ -146,11 +152,11 @@ async def test_an_image_of_a_lost_job_is_told_and_not_counted(jobs, post, held, 
 async def test_what_belongs_to_no_held_job_is_thrown_away(jobs, post, held):
     del post.held[held.job.id]
     post.delivery.show(preview(held, 0, 1))
-    post.delivery.deliver(FinishedImage(held.job.id, 0, PIXELS))
+    post.delivery.deliver(FinishedImage(held.job.id, 0, ready))
     post.delivery.refuse(held.job.id, "nobody asked")
     post.delivery.count_call(held.job.id)
     other = post.held["other"] = Held(held.job)  # anything later, to see that all came through
-    post.delivery.show(TakenPreview("other", 1, 3, PIXELS))
+    post.delivery.show(TakenPreview("other", 1, 3, ready))
     await post.until(lambda: post.leases.previews and not other.previewing)
     job = await jobs.get(held.job.id)
     assert (post.leases.previews, job.images_done) == ([(1, 3)], 0)
@@ -158,9 +164,39 @@ async def test_what_belongs_to_no_held_job_is_thrown_away(jobs, post, held):
 
 
 async def test_an_image_that_cannot_be_encoded_is_a_fault(post, held):
-    post.delivery.deliver(FinishedImage(held.job.id, 0, PIXELS.astype(np.float32)))
+    post.delivery.deliver(FinishedImage(held.job.id, 0, lambda: PIXELS.astype(np.float32)))
     await asyncio.wait_for(post.changed.wait(), 10)
     assert "float32" in str(post.faults[0])
+
+
+async def test_an_image_that_is_being_decoded_holds_up_the_encoder_alone(jobs, post, held):
+    decoded = threading.Event()
+
+    def decoding():
+        assert decoded.wait(10)
+        return PIXELS
+
+    post.delivery.deliver(FinishedImage(held.job.id, 0, decoding))
+    post.delivery.count_call(held.job.id)
+    await post.delivery.tell_progress()
+    assert post.leases.told == [1]
+    assert held.stored == set()
+    decoded.set()
+    await post.until(lambda: held.stored == {0})
+
+
+@pytest.mark.parametrize("is_preview", [False, True])
+async def test_an_image_that_cannot_be_decoded_is_a_fault(post, held, is_preview):
+    def failing():
+        msg = "device on fire"
+        raise RuntimeError(msg)
+
+    if is_preview:
+        post.delivery.show(TakenPreview(held.job.id, 0, 1, failing))
+    else:
+        post.delivery.deliver(FinishedImage(held.job.id, 0, failing))
+    await asyncio.wait_for(post.changed.wait(), 10)
+    assert str(post.faults[0]) == "device on fire"
 
 
 async def test_a_refused_job_ends_failed_with_the_reason(jobs, post, held, metrics):

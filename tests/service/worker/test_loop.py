@@ -208,7 +208,7 @@ async def test_an_error_while_delivering_ends_the_worker_instead_of_holding_the_
     jobs, working, fake_engine, make_request
 ):
     engine = fake_engine()
-    engine.take = lambda slot: "not pixels"
+    engine.decode = lambda slot: lambda: "not pixels"
     job = await jobs.enqueue(make_request(), cost=1)
     async with working(engine) as (task, _):
         with pytest.raises(EngineFault):

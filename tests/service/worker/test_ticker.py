@@ -77,7 +77,7 @@ def test_one_call_serves_all_slots(start, fake_engine, make_job, outbox):
     engine.gate.set()
     outbox.wait_until(lambda: len(outbox.images) == 3)
     assert len(engine.calls) <= 5  # the first may have left before the others came
-    assert {(i.job_id, int(i.pixels[0, 0, 0])) for i in outbox.images} == {
+    assert {(i.job_id, int(i.pixels()[0, 0, 0])) for i in outbox.images} == {
         ("j0", 0),
         ("j1", 1),
         ("j2", 2),
@@ -142,7 +142,7 @@ def test_each_unfinished_image_is_shown_after_each_call(
     job = Job(id="j", request=make_prompt_request("owl", n=2), cost=1, created_at=0.0)
     start(fake_prompt_engine()).submit(job, [1] * 3)
     outbox.wait_until(lambda: len(outbox.images) == 2)
-    shown = [(p.job_id, p.index, p.calls_done, int(p.pixels[0, 0, 0])) for p in outbox.previews]
+    shown = [(p.job_id, p.index, p.calls_done, int(p.pixels()[0, 0, 0])) for p in outbox.previews]
     assert sorted(shown) == [("j", 0, 1, 2), ("j", 0, 2, 1), ("j", 1, 1, 2), ("j", 1, 2, 1)]
 
 
