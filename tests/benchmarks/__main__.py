@@ -1,7 +1,7 @@
-"""Benchmarks: `python -m tests.benchmarks [engine|network]`; print tables, write JSON.
+"""Benchmarks: `python -m tests.benchmarks [engine|network|cpu-engines|scale|gpu]`; tables and JSON.
 
 Figures of one run are compared as ratios; a machine's absolute ones mean little elsewhere. Without
-a name, both run with what they take on a CPU by default (some minutes).
+a name, engine and network run with what they take on a CPU by default (some minutes).
 """
 
 import argparse
@@ -15,11 +15,13 @@ from pathlib import Path
 
 import torch
 
+from export.compilers.errors import CompilerRefused
 from model.bundle import BundleRefused
 from model.files import write_whole
 from model.sampling.arguments import MAX_THREADS, ArgumentRefused, Parser, integer
 from model.specs.training import Precision
-from tests.benchmarks import engine, network
+from tests.benchmarks import cpu_engines, engine, network, scale
+from tests.benchmarks.gpu import run as gpu
 
 ROOT = Path(__file__).parents[2]
 RESULTS = Path(__file__).parent / "results"
@@ -33,7 +35,14 @@ def main() -> int:
         torch.set_num_threads(arguments.threads)
         for name in [arguments.name] if arguments.name else ["engine", "network"]:
             _run(name, arguments)
-    except (ArgumentRefused, BundleRefused, network.Disagreement) as error:
+    except (
+        ArgumentRefused,
+        BundleRefused,
+        CompilerRefused,
+        cpu_engines.Unequal,
+        network.Disagreement,
+        scale.NotBuilt,
+    ) as error:
         print(f"{PROGRAM}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -52,9 +61,12 @@ def _parser() -> Parser:
     parser.add_argument(
         "name",
         nargs="?",
-        choices=("engine", "network"),
+        choices=("engine", "network", "cpu-engines", "scale", "gpu"),
         help="engine: ticks and mixed loads of the service's engine; network: forward pass and "
-        "training against the naive form of the same networks (default: both)",
+        "training against the naive form of the same networks (default: these two); cpu-engines: "
+        "PyTorch against ONNX Runtime; scale: XL/2R and XL/3R at full size into TensorRT-RTX "
+        "plans; gpu: kernels, engines, images/s and parity on a CUDA machine, unattended, within "
+        "ten minutes",
     )
     parser.add_argument(
         "--rounds",
@@ -76,13 +88,19 @@ def _parser() -> Parser:
         metavar="FILE",
         help="of one benchmark, where its JSON goes (default: beside this program, by date)",
     )
-    one = parser.add_argument_group("engine")
+    one = parser.add_argument_group("engine, cpu-engines")
     one.add_argument(
         "--bundle",
         type=Path,
         default=ROOT / "deploy" / "models" / "emoji-32",
         metavar="FOLDER",
         help="default: the shipped emoji-32",
+    )
+    alone = parser.add_argument_group("gpu")
+    alone.add_argument(
+        "--rehearse",
+        action="store_true",
+        help="run what a CPU can run, in small, and mark the JSON as a rehearsal",
     )
     _add_network(parser)
     return parser
@@ -126,10 +144,16 @@ def _check(arguments: argparse.Namespace) -> None:
     if arguments.device == "cuda" and not torch.cuda.is_available():
         msg = "--device: got 'cuda'; allowed: 'cpu', as no CUDA device is found"
         raise ArgumentRefused(msg)
+    if arguments.rehearse and arguments.name != "gpu":
+        msg = "--rehearse: got it without 'gpu'; allowed: python -m tests.benchmarks gpu --rehearse"
+        raise ArgumentRefused(msg)
+    if arguments.name == "gpu" and not (arguments.rehearse or torch.cuda.is_available()):
+        msg = "gpu: no CUDA device is found; allowed: on a CUDA machine, or with --rehearse"
+        raise ArgumentRefused(msg)
     if arguments.out is None:
         return
     if arguments.name is None:
-        msg = "--out: got a file for two benchmarks; allowed: with 'engine' or 'network'"
+        msg = "--out: got a file for two benchmarks; allowed: with the name of one"
         raise ArgumentRefused(msg)
     if arguments.out.is_dir() or not arguments.out.parent.is_dir():
         msg = f"--out: got '{arguments.out}'; allowed: a file, in a folder that exists"
@@ -147,16 +171,31 @@ def _run(name: str, arguments: argparse.Namespace) -> None:
         "cores": os.cpu_count(),
         "torch": torch.__version__,
     }
+    path = arguments.out or RESULTS / f"{name}{_place(name, arguments)}-{date}.json"
     match name:
+        case "gpu":
+            gpu.measure(path, result, rehearsal=arguments.rehearse)
+            print(f"written to {path}")
+            return
         case "engine":
             result |= {"bundle": arguments.bundle.name}
             result |= engine.measure(arguments.bundle, arguments.rounds)
+        case "cpu-engines":
+            result |= {"bundle": arguments.bundle.name}
+            result |= cpu_engines.measure(arguments.bundle, arguments.rounds)
+        case "scale":
+            result |= scale.measure(scale.NETWORKS)
         case _:
             result |= network.measure(_plan(arguments))
-    place = "-cuda" if name == "network" and arguments.device == "cuda" else ""
-    path = arguments.out or RESULTS / f"{name}{place}-{date}.json"
     write_whole(path, (json.dumps(result, indent=1) + "\n").encode())
     print(f"written to {path}")
+
+
+def _place(name: str, arguments: argparse.Namespace) -> str:
+    """What tells files of one benchmark apart."""
+    if arguments.rehearse:
+        return "-rehearsal"
+    return "-cuda" if name == "network" and arguments.device == "cuda" else ""
 
 
 def _plan(arguments: argparse.Namespace) -> network.Plan:

@@ -3,20 +3,19 @@
 import statistics
 import time
 from pathlib import Path
+from typing import Any
 
-import torch
 from rich.console import Console
 from rich.table import Table
 
-from export.runtime.eager import EagerEngine
-from model.bundle import Bundle, load_bundle
+from export.runtime.build import build_engine
 
 STEPS = (10, 20, 50)
 
 
 def measure(folder: Path, rounds: int) -> dict[str, object]:
     """Measure the engine of a bundle, print tables, and return what belongs into the JSON."""
-    load = Load(load_bundle(folder))
+    load = Load(folder)
     ticks = {slots: load.tick_ms(slots, rounds) for slots in (1, 2, 4, 8, 16)}
     together, alone = [], []
     for _ in range(rounds):  # in turn, so that a drift of the machine meets both
@@ -30,6 +29,7 @@ def measure(folder: Path, rounds: int) -> dict[str, object]:
     console.print(table)
     console.print(f"12 mixed requests: one by one takes {ratio:.2f} x the time of all at once")
     return {
+        "engine": load.chosen,
         "guided_tick_ms_by_slots": ticks,
         "mixed_together_s": statistics.median(together),
         "mixed_one_by_one_s": statistics.median(alone),
@@ -40,10 +40,13 @@ def measure(folder: Path, rounds: int) -> dict[str, object]:
 class Load:
     """Images of a bundle's highest size, one class or prompt a slot."""
 
-    def __init__(self, bundle: Bundle) -> None:
-        self._engine = EagerEngine(bundle, capacity=16, device=torch.device("cpu"))
-        self._size = bundle.manifest.sizes[-1]
-        self._prompts = bundle.prompts is not None
+    def __init__(self, folder: Path) -> None:
+        """Open a bundle as a worker does that was told no engine."""
+        self._engine = build_engine(folder, device="cpu", capacity=16)
+        card: Any = self._engine.card
+        self.chosen: dict[str, object] = card["engine"]
+        self._size = card["sizes"][-1]
+        self._prompts = "prompt" in card["conditioning"]
 
     def tick_ms(self, slots: int, rounds: int) -> float:
         """Median milliseconds of one tick with guidance in all of these slots."""
