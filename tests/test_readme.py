@@ -1,7 +1,9 @@
 """What the README says about the code is what the code says."""
 
+import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +16,7 @@ import model.denoisers.__main__ as denoisers
 import model.evaluation.__main__ as evaluation
 import model.sampling.__main__ as sampling
 import model.study.__main__ as study
+import tests.benchmarks.__main__ as benchmarks
 from model.latents import arguments as latents
 from model.study import dimr, layered
 from model.study.results import Study
@@ -88,7 +91,9 @@ PARSERS = {
     "model.denoisers": denoisers._parser,
     "model.latents": latents.build_parser,
     "model.study": study._parser,
+    "export.kernels.training": training.build_parser,
     "model.training": training.build_parser,
+    "tests.benchmarks": benchmarks._parser,
 }
 
 
@@ -123,6 +128,26 @@ def test_the_study_in_the_documentation_is_the_one_that_was_recorded(page, recor
     (shown,) = re.findall(r"<!-- study -->\n(.*?)<!-- /study -->", text, re.S)
     assert table.endswith(shown)
     assert shown.count("\n") == 2 + len(rows)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)  # a build takes all of a core
+def test_engines_as_the_readme_makes_them_have_each_norm_in_one_kernel_and_are_close(tmp_path):
+    """The gate: no time-dependent norm or attention of a shipped model is split, in any bucket."""
+    (block,) = (b for b in re.findall(r"```bash\n(.*?)```", README, re.S) if "dimr-export" in b)
+    copy, *commands = map(shlex.split, block.splitlines())
+    (source, target) = copy[2:]
+    assert copy[0] == "cp"
+    shutil.copytree(ROOT / source, tmp_path / target)
+    for words in commands:
+        command = [sys.executable, "-m", "export", *words[1:]]
+        subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    build, parity = (json.loads((tmp_path / f"{n}.json").read_text()) for n in ("build", "parity"))
+    assert build["parts"][0]["td_norms_split"] == {}
+    assert len(build["parts"][0]["layers"]) == len(build["batch_buckets"]) == 5
+    assert build["td_norms"] == build["td_norms_single_kernel"] == 16
+    assert build["attentions"] == build["attentions_fused"] == 5
+    assert parity["passed"] is True
 
 
 def test_sampling_as_the_readme_does_it(tmp_path):
